@@ -1,0 +1,1 @@
+"""The live side: server, sessions and the inference worker."""

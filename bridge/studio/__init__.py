@@ -1,0 +1,1 @@
+"""The file side: bounce, render and pictures."""

@@ -1,0 +1,1 @@
+"""What crosses the socket: messages, keys, and the reference client."""

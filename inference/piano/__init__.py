@@ -1,0 +1,1 @@
+"""PAR: streaming autoregressive piano transcription."""

@@ -1,0 +1,1 @@
+"""Training and evaluation; nothing imports this at run time."""
