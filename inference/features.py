@@ -1,0 +1,155 @@
+"""Spectral front ends that stream: windows and filters from nnAudio, samples carried between steps.
+
+All windows end at the end of their frame: frame n describes the samples up to (n + 1) * hop and
+is ready as soon as these are there. Frames are transformed with an FFT, which equals nnAudio's
+convolution kernels (a test compares the two) at a small part of their cost.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from nnAudio import librosa_functions
+from nnAudio.utils import get_window_dispatch
+from torch import Tensor
+
+from inference.streaming import Streaming
+
+
+class Carried(NamedTuple):
+    """Samples that coming frames still need, `(batch, samples)`."""
+
+    samples: Tensor
+
+
+class Framed(Streaming[Carried]):
+    """Base of the front ends: cuts `(batch, samples)` into overlapping frames, in any portions."""
+
+    time_axis = 1
+
+    def __init__(self, window: int, hop: int) -> None:
+        super().__init__()
+        self.window, self.hop = window, hop
+
+    def init_state(self, batch: int) -> Carried:
+        reference = next(self.buffers())
+        return Carried(reference.new_zeros(batch, self.window - self.hop))
+
+    def step(self, x: Tensor, state: Carried) -> tuple[Tensor, Carried]:
+        joined = torch.cat([state.samples, x], 1)
+        frames = (joined.shape[1] - self.window) // self.hop + 1
+        left = joined[:, max(frames, 0) * self.hop :]
+        if frames <= 0:
+            return self.transform(joined.new_zeros(len(x), 1, self.window))[:, :0], Carried(left)
+        return self.transform(joined.unfold(1, self.window, self.hop)[:, :frames]), Carried(left)
+
+    def transform(self, frames: Tensor) -> Tensor:
+        """Frames `(batch, frames, window)` to features `(batch, frames, ...)`."""
+        raise NotImplementedError(f"{type(self).__name__}.transform")
+
+
+@dataclass(frozen=True)
+class MelConfig:
+    """The front end of the published PAR networks, scaled as (ln(max(x, floor)) + 7) / 7."""
+
+    rate: int = 16_000
+    window: int = 4096
+    hop: int = 512
+    bins: int = 700
+    lowest_hz: float = 27.5
+    highest_hz: float = 8000.0
+    floor: float = 1e-9
+
+
+class MelSpectrogram(Framed):
+    """Log power mel spectrogram, HTK scale without norm: `(batch, frames, bins)`.
+
+    The published one centres its window; this one ends it at the frame, which is the same
+    spectrogram late by half a window.
+    """
+
+    def __init__(self, config: MelConfig) -> None:
+        super().__init__(config.window, config.hop)
+        self.floor = config.floor
+        self.bins, self.channels = config.bins, 1
+        with np.errstate(divide="ignore", invalid="ignore"):
+            filters = librosa_functions.get_mel(
+                config.rate,
+                config.window,
+                n_mels=config.bins,
+                fmin=config.lowest_hz,
+                fmax=config.highest_hz,
+                htk=True,
+                norm=None,
+            )
+        self.register_buffer("filters", _tensor(filters).t().contiguous(), persistent=False)
+        self.register_buffer("taper", _tensor(get_window_dispatch("hann", config.window)), persistent=False)
+        self.filters: Tensor
+        self.taper: Tensor
+
+    def transform(self, frames: Tensor) -> Tensor:
+        power = torch.fft.rfft(frames * self.taper).abs().square()
+        return ((power @ self.filters).clamp(min=self.floor).log() + 7) / 7
+
+
+@dataclass(frozen=True)
+class LogFrequencyConfig:
+    """Triangular filters on a logarithmic axis, seen through several windows.
+
+    Long windows tell low neighbours apart, short ones tell when; all end at the frame.
+    """
+
+    rate: int = 16_000
+    hop: int = 320
+    windows: tuple[int, ...] = (4096, 2048, 768)
+    per_semitone: int = 3
+    lowest: int = 20
+    highest: int = 118
+    narrowest_hz: float = 9.0
+
+
+class LogFrequencySpectrogram(Framed):
+    """Log magnitude per window and bin: `(batch, frames, windows, bins)`.
+
+    Bins count thirds of a semitone from MIDI pitch `lowest`; the middle one of each three is
+    centred on the pitch.
+    """
+
+    def __init__(self, config: LogFrequencyConfig) -> None:
+        super().__init__(max(config.windows), config.hop)
+        self.config = config
+        self.channels = len(config.windows)
+        self.bins = (config.highest - config.lowest + 1) * config.per_semitone
+        for index, window in enumerate(config.windows):
+            taper = _tensor(get_window_dispatch("hann", window))
+            self.register_buffer(f"taper{index}", taper / taper.sum() * 512, persistent=False)
+            self.register_buffer(f"filters{index}", _triangles(config, window), persistent=False)
+
+    def transform(self, frames: Tensor) -> Tensor:
+        return torch.stack([self._through(index, frames) for index in range(self.channels)], 2)
+
+    def _through(self, index: int, frames: Tensor) -> Tensor:
+        taper, filters = self.get_buffer(f"taper{index}"), self.get_buffer(f"filters{index}")
+        spectrum = torch.fft.rfft(frames[..., -len(taper) :] * taper).abs()
+        return (spectrum[..., : len(filters)] @ filters + 1e-3).log() * 0.3 + 0.6
+
+
+def _triangles(config: LogFrequencyConfig, window: int) -> Tensor:
+    count = (config.highest - config.lowest + 1) * config.per_semitone
+    pitch = config.lowest - 0.5 + (np.arange(count) + 0.5) / config.per_semitone
+    centre = 440 * 2 ** ((pitch - 69) / 12)
+    half_width = np.maximum(
+        centre * (2 ** (1 / (12 * config.per_semitone)) - 1),
+        max(config.narrowest_hz, 1.15 * config.rate / window) if window < 4096 else config.narrowest_hz / 2,
+    )
+    bins = np.arange(window // 2 + 1) * config.rate / window
+    weights = np.maximum(0, 1 - np.abs(bins[:, None] - centre) / half_width)
+    return _tensor(weights / np.maximum(weights.sum(0), 1e-6))
+
+
+def _tensor(values: Sequence[float] | np.ndarray) -> Tensor:
+    return torch.from_numpy(np.asarray(values, dtype=np.float32))

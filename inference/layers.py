@@ -1,0 +1,199 @@
+"""Causal layers with an explicit state. Convolutions run on `(batch, channels, frames, bins)`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from inference.streaming import Streaming
+
+
+class CausalConv2d(Streaming[Tensor]):
+    """2-D convolution, "same" over bins and causal over frames.
+
+    Equals a centred convolution that is late by `latency` frames. State: the last
+    `time_width - 1` input frames, `(batch, in_channels, time_width - 1, bins)`.
+    """
+
+    time_axis = 2
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        time_width: int,
+        bin_width: int,
+        bins: int,
+        *,
+        bin_stride: int = 1,
+        bin_padding: int | None = None,
+        bias: bool = True,
+    ) -> None:
+        super().__init__()
+        padding = bin_width // 2 if bin_padding is None else bin_padding
+        self.conv = nn.Conv2d(
+            in_channels,
+            out_channels,
+            (time_width, bin_width),
+            stride=(1, bin_stride),
+            padding=(0, padding),
+            bias=bias,
+        )
+        self.bins = bins
+        self.latency = (time_width - 1) // 2
+
+    def init_state(self, batch: int) -> Tensor:
+        weight = self.conv.weight
+        return weight.new_zeros(batch, self.conv.in_channels, self.conv.kernel_size[0] - 1, self.bins)
+
+    def step(self, x: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
+        if self.conv.kernel_size[0] == 1:
+            return self.conv(x), state
+        x = torch.cat([state.to(x.dtype), x], 2)
+        if x.shape[1] > 1:
+            x = x.contiguous(memory_format=torch.channels_last)
+        return self.conv(x), x[:, :, x.shape[2] - state.shape[2] :].detach()
+
+
+class Delay(Streaming[Tensor]):
+    """Delays `(batch, channels, frames, bins)` by `frames` frames, to meet a later branch."""
+
+    time_axis = 2
+
+    def __init__(self, frames: int, channels: int, bins: int) -> None:
+        super().__init__()
+        self.latency = frames
+        self.shape = (channels, frames, bins)
+
+    def init_state(self, batch: int) -> Tensor:
+        return torch.zeros(batch, *self.shape)
+
+    def step(self, x: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
+        if self.latency == 0:
+            return x, state
+        joined = torch.cat([state.to(x), x], 2)
+        return joined[:, :, : x.shape[2]], joined[:, :, x.shape[2] :]
+
+
+class FrequencyFilm(nn.Module):
+    """Frequency-conditioned FiLM: each bin scales and shifts the channels in its own way.
+
+    Two small perceptrons map the bin's position k / bins to a scale and a shift per channel
+    (arXiv 2404.06818). The tables depend on the weights only, so they are folded in evaluation.
+    """
+
+    def __init__(self, channels: int, bins: int, hidden: int = 16) -> None:
+        super().__init__()
+        self.register_buffer("position", torch.arange(bins)[:, None] / bins, persistent=False)
+        self.position: Tensor
+        self.scale = _perceptron(channels, hidden)
+        self.shift = _perceptron(channels, hidden)
+        self._folded: tuple[Tensor, Tensor] | None = None
+
+    def tables(self) -> tuple[Tensor, Tensor]:
+        """Scale and shift, each `(channels, 1, bins)`."""
+        if self.training or torch.is_grad_enabled():
+            self._folded = None
+            return self._tables()
+        if self._folded is None:
+            self._folded = self._tables()
+        return self._folded
+
+    def _tables(self) -> tuple[Tensor, Tensor]:
+        scale, shift = self.scale(self.position), self.shift(self.position)
+        return scale.t()[:, None, :], shift.t()[:, None, :]
+
+    def _load_from_state_dict(self, *args: Any, **kwargs: Any) -> None:
+        self._folded = None
+        super()._load_from_state_dict(*args, **kwargs)
+
+    def forward(self, x: Tensor) -> Tensor:
+        scale, shift = self.tables()
+        return torch.addcmul(shift, x, scale)
+
+
+def _perceptron(channels: int, hidden: int) -> nn.Sequential:
+    return nn.Sequential(
+        nn.Linear(1, hidden),
+        nn.ReLU(),
+        nn.Linear(hidden, hidden),
+        nn.ReLU(),
+        nn.Linear(hidden, hidden),
+        nn.ReLU(),
+        nn.Linear(hidden, channels, bias=False),
+    )
+
+
+class LstmState(NamedTuple):
+    """Hidden and cell values, each `(batch, rows, layers * hidden)`."""
+
+    hidden: Tensor
+    cell: Tensor
+
+
+class PitchwiseLstm(Streaming[LstmState]):
+    """One LSTM shared by all pitches: `(batch, frames, pitches, inputs)` to `(..., hidden)`.
+
+    Pitches lie on the LSTM's batch axis, so that they share weights but not states.
+    """
+
+    time_axis = 1
+
+    def __init__(self, inputs: int, hidden: int, layers: int, pitches: int) -> None:
+        super().__init__()
+        self.lstm = nn.LSTM(inputs, hidden, layers)
+        self.pitches = pitches
+
+    def init_state(self, batch: int) -> LstmState:
+        weight = self.lstm.weight_ih_l0
+        shape = (batch, self.pitches, self.lstm.num_layers * self.lstm.hidden_size)
+        return LstmState(weight.new_zeros(shape), weight.new_zeros(shape))
+
+    def step(self, x: Tensor, state: LstmState) -> tuple[Tensor, LstmState]:
+        batch, frames, pitches, inputs = x.shape
+        rows = x.permute(1, 0, 2, 3).reshape(frames, batch * pitches, inputs)
+        y, (hidden, cell) = self.lstm(rows, (self._unpack(state.hidden), self._unpack(state.cell)))
+        y = y.view(frames, batch, pitches, -1).permute(1, 0, 2, 3)
+        return y, LstmState(self._pack(hidden, batch), self._pack(cell, batch))
+
+    def _unpack(self, value: Tensor) -> Tensor:
+        rows = value.reshape(-1, self.lstm.num_layers, self.lstm.hidden_size)
+        return rows.transpose(0, 1).contiguous()
+
+    def _pack(self, value: Tensor, batch: int) -> Tensor:
+        return value.transpose(0, 1).reshape(batch, self.pitches, -1)
+
+
+class HarmonicGather(torch.autograd.Function):
+    """For each pitch, the channels of its harmonics: `(..., bins, c)` to `(..., pitches, n * c)`.
+
+    Written out because the generic gradient of n slices costs n full-size additions and loses
+    the memory layout; this backward pass adds in place.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, offsets: Sequence[int], first: int, pitches: int) -> Tensor:  # noqa: D102
+        below, above = _margins(offsets, first, pitches, x.shape[-2])
+        padded = F.pad(x, (0, 0, below, above))
+        ctx.plan = (offsets, first, pitches, below, x.shape)
+        return torch.cat([padded.narrow(-2, below + first + o, pitches) for o in offsets], -1)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None, None]:  # noqa: D102
+        (grad,) = grads
+        offsets, first, pitches, below, shape = ctx.plan
+        _, above = _margins(offsets, first, pitches, shape[-2])
+        channels = shape[-1]
+        full = grad.new_zeros(*shape[:-2], below + shape[-2] + above, channels)
+        for index, offset in enumerate(offsets):
+            part = grad.narrow(-1, index * channels, channels)
+            full.narrow(-2, below + first + offset, pitches).add_(part)
+        return full.narrow(-2, below, shape[-2]), None, None, None
+
+
+def _margins(offsets: Sequence[int], first: int, pitches: int, bins: int) -> tuple[int, int]:
+    return max(0, -(first + min(offsets))), max(0, first + pitches + max(offsets) - bins)

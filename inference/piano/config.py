@@ -1,0 +1,116 @@
+"""The piano networks as data: published PAR, published PARcompact, and our light one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import IntEnum, StrEnum
+
+from inference.features import LogFrequencyConfig, MelConfig
+
+LOWEST, PITCHES = 21, 88
+"""MIDI pitch of the lowest key of a piano, and the number of keys."""
+
+
+class NoteState(IntEnum):
+    """What a key's sound does in one frame (class ids of arXiv 2404.06818)."""
+
+    OFF = 0
+    OFFSET = 1
+    ONSET = 2
+    SUSTAIN = 3
+    REONSET = 4
+
+
+class Output(IntEnum):
+    """Channels of the network's output behind the five state logits."""
+
+    VELOCITY = 5
+    """0..1 of MIDI 127, meant at onsets."""
+    SHIFT = 6
+    """Onset within its frame, in hops, -0.5..0.5."""
+    KEY = 7
+    """Logit: the key itself is down (not only the pedal)."""
+    PEDAL = 8
+    """Logit: the sustain pedal is down; the same for all pitches."""
+
+
+class Head(StrEnum):
+    """How an acoustic net gets from bins to pitches."""
+
+    FULL = "full"
+    COMPACT = "compact"
+    HARMONIC = "harmonic"
+
+
+@dataclass(frozen=True)
+class BlockConfig:
+    """One convolution block of the published networks: two 3-bin convolutions and a pooling."""
+
+    channels: int = 48
+    time_widths: tuple[int, int] = (3, 3)
+    pool: int = 1
+
+
+@dataclass(frozen=True)
+class HarmonicConfig:
+    """The light trunk: thirds of semitones to semitones, then a look at each pitch's harmonics."""
+
+    first_channels: int = 24
+    channels: int = 48
+    residual_blocks: int = 2
+    gather_channels: int = 20
+    global_channels: int = 16
+    harmonics: tuple[int, ...] = (-12, 0, 12, 19, 24, 28, 31, 34, 36)
+
+
+@dataclass(frozen=True)
+class PianoConfig:
+    """Everything that shapes a piano network; the defaults are those of the published PAR."""
+
+    name: str = "par"
+    front_end: MelConfig | LogFrequencyConfig = field(default_factory=MelConfig)
+    head: Head = Head.FULL
+    blocks: tuple[BlockConfig, ...] = (BlockConfig(pool=2), BlockConfig(pool=2), BlockConfig())
+    harmonic: HarmonicConfig = field(default_factory=HarmonicConfig)
+    film: bool = True
+    features: int = 48
+    hidden: int = 48
+    layers: int = 2
+    context: bool = True
+    longest_duration_s: float = 10.0
+    joint: bool = False
+    """One net for notes, velocity, sub-frame onset, key and pedal, instead of two separate ones."""
+    pitch_embedding: int = 0
+    delay: int = 2048
+    """Samples from an onset to the end of the frame that is labelled with it."""
+
+    @property
+    def hop(self) -> int:
+        """Samples between frames."""
+        return self.front_end.hop
+
+    @property
+    def rate(self) -> int:
+        """Sample rate in Hz."""
+        return self.front_end.rate
+
+    @property
+    def outputs(self) -> int:
+        """Output channels per pitch and frame."""
+        return len(NoteState) + (len(Output) if self.joint else 1)
+
+
+PAR = PianoConfig()
+PAR_COMPACT = PianoConfig(name="par-compact", head=Head.COMPACT)
+LIGHT = PianoConfig(
+    name="light",
+    front_end=LogFrequencyConfig(),
+    head=Head.HARMONIC,
+    hidden=64,
+    layers=1,
+    context=False,
+    joint=True,
+    pitch_embedding=8,
+    delay=1440,
+)
+CONFIGS = {config.name: config for config in (PAR, PAR_COMPACT, LIGHT)}

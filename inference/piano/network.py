@@ -1,0 +1,180 @@
+"""The piano network: one definition for PAR, PARcompact and the light variant (arXiv 2404.06818)."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from inference.features import LogFrequencySpectrogram, MelConfig, MelSpectrogram
+from inference.layers import LstmState, PitchwiseLstm
+from inference.piano.acoustic import AcousticNet
+from inference.piano.config import PITCHES, NoteState, PianoConfig
+from inference.streaming import Streaming
+
+ACTIVE = (NoteState.ONSET, NoteState.SUSTAIN, NoteState.REONSET)
+
+
+class Context(NamedTuple):
+    """What each pitch did until the frame before: all `(batch, pitches)`.
+
+    `state` is a class id, `duration` the time since the last onset over the longest one,
+    `velocity` that of the last onset; the latter two are 0 unless the pitch sounds.
+    """
+
+    state: Tensor
+    duration: Tensor
+    velocity: Tensor
+
+
+class NetworkState(NamedTuple):
+    """Everything a stream carries between two steps; unused parts are empty tuples."""
+
+    front_end: Any
+    note_acoustic: Any
+    velocity_acoustic: Any
+    notes: LstmState
+    velocities: Any
+    context: Any
+
+
+class ContextNet(nn.Module):
+    """Enhanced recursive context: previous state, duration and velocity to four numbers."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.state = nn.Embedding(len(NoteState), 2)
+        self.values = nn.Sequential(nn.Linear(2, 48), nn.ReLU(), nn.Linear(48, 48))
+        self.join = nn.Linear(50, 4)
+
+    def forward(self, context: Context) -> Tensor:
+        values = self.values(torch.stack([context.duration, context.velocity], -1))
+        return self.join(torch.cat([self.state(context.state.long()), values], -1))
+
+
+class PianoNetwork(Streaming[NetworkState]):
+    """Audio `(batch, samples)` to `(batch, frames, 88, outputs)`: state logits, then `Output`.
+
+    With recursive context a frame depends on the decisions of the one before, so the sequence
+    nets run frame by frame; without it they run over all frames of a step at once.
+    """
+
+    time_axis = 1
+
+    def __init__(self, config: PianoConfig) -> None:
+        super().__init__()
+        self.config = config
+        front = config.front_end
+        self.front_end: MelSpectrogram | LogFrequencySpectrogram
+        self.front_end = (
+            MelSpectrogram(front) if isinstance(front, MelConfig) else LogFrequencySpectrogram(front)
+        )
+        channels, bins = self.front_end.channels, self.front_end.bins
+        width, context = config.features, 4 if config.context else 0
+        self.note_acoustic = AcousticNet(config, channels, bins)
+        self.context = ContextNet() if config.context else None
+        embedding = config.pitch_embedding
+        self.pitch = nn.Parameter(torch.randn(PITCHES, embedding) * 0.1) if embedding else None
+        self.notes = PitchwiseLstm(width + context + embedding, config.hidden, config.layers, PITCHES)
+        self.velocity_acoustic = None if config.joint else AcousticNet(config, channels, bins)
+        if config.joint:
+            self.note_head = nn.Linear(config.hidden, config.outputs - 1)
+            self.pedal_head = nn.Sequential(nn.Linear(2 * config.hidden, 24), nn.ReLU(), nn.Linear(24, 1))
+        else:
+            self.note_head = nn.Linear(config.hidden, len(NoteState))
+            self.velocities = PitchwiseLstm(2 * width + context, config.hidden, config.layers, PITCHES)
+            self.velocity_head = nn.Linear(config.hidden, 1)
+
+    @property
+    def frame_latency(self) -> int:
+        """Frames by which the convolutions look ahead."""
+        return int(self.note_acoustic.latency)
+
+    def init_state(self, batch: int) -> NetworkState:
+        second = self.velocity_acoustic
+        return NetworkState(
+            self.front_end.init_state(batch),
+            self.note_acoustic.init_state(batch),
+            second.init_state(batch) if second else (),
+            self.notes.init_state(batch),
+            self.velocities.init_state(batch) if second else (),
+            self._no_context(batch) if self.context else (),
+        )
+
+    def step(self, x: Tensor, state: NetworkState) -> tuple[Tensor, NetworkState]:
+        features, front = self.front_end.step(x, state.front_end)
+        if features.shape[1] == 0:
+            empty = x.new_zeros(len(x), 0, PITCHES, self.config.outputs)
+            return empty, state._replace(front_end=front)
+        heard, acoustic = self.note_acoustic.step(features, state.note_acoustic)
+        state = state._replace(front_end=front, note_acoustic=acoustic)
+        if self.velocity_acoustic is None:
+            return self._joint(heard, state)
+        loud, second = self.velocity_acoustic.step(features, state.velocity_acoustic)
+        return self._recursive(heard, loud, state._replace(velocity_acoustic=second))
+
+    def from_features(self, features: Tensor) -> Tensor:
+        """A joint network's output for a whole `(batch, frames, windows, bins)` at once, for training."""
+        heard = self.note_acoustic(features)
+        return self._joint(heard, self.init_state(len(features)))[0]
+
+    def teacher_forced(self, features: Tensor, context: Context) -> Tensor:
+        """Output for whole features with the context given, `(batch, frames, 88)` each, for training."""
+        assert self.context is not None and self.velocity_acoustic is not None
+        around = self.context(context)
+        heard = torch.cat([self.note_acoustic(features), around], -1)
+        notes = self.notes(heard)
+        loud = torch.cat([heard.detach(), self.velocity_acoustic(features)], -1)
+        return torch.cat([self.note_head(notes), self.velocity_head(self.velocities(loud))], -1)
+
+    def _joint(self, heard: Tensor, state: NetworkState) -> tuple[Tensor, NetworkState]:
+        if self.pitch is not None:
+            pitch = self.pitch.expand(*heard.shape[:2], -1, -1)
+            heard = torch.cat([heard, pitch], -1)
+        hidden, notes = self.notes.step(heard, state.notes)
+        pooled = torch.cat([hidden.mean(2), hidden.amax(2)], -1)
+        pedal = self.pedal_head(pooled)[:, :, None].expand(-1, -1, PITCHES, -1)
+        return torch.cat([self.note_head(hidden), pedal], -1), state._replace(notes=notes)
+
+    def _recursive(self, heard: Tensor, loud: Tensor, state: NetworkState) -> tuple[Tensor, NetworkState]:
+        assert self.context is not None
+        notes, velocities, context = state.notes, state.velocities, state.context
+        outputs = []
+        for frame in range(heard.shape[1]):
+            now = torch.cat([heard[:, frame], self.context(context)], -1)[:, None]
+            hidden, notes = self.notes.step(now, notes)
+            logits = self.note_head(hidden)
+            both = torch.cat([now, loud[:, frame : frame + 1]], -1)
+            hidden, velocities = self.velocities.step(both, velocities)
+            output = torch.cat([logits, self.velocity_head(hidden)], -1)
+            context = self._follow(context, output[:, 0])
+            outputs.append(output)
+        state = state._replace(notes=notes, velocities=velocities, context=context)
+        return torch.cat(outputs, 1), state
+
+    def _no_context(self, batch: int) -> Context:
+        zeros = self.note_head.weight.new_zeros(batch, PITCHES)
+        return Context(zeros, zeros, zeros)
+
+    def _follow(self, context: Context, output: Tensor) -> Context:
+        states = output[..., : len(NoteState)].argmax(-1)
+        struck = (states == NoteState.ONSET) | (states == NoteState.REONSET)
+        held = states == NoteState.SUSTAIN
+        frame = self.config.hop / self.config.rate / self.config.longest_duration_s
+        duration = torch.where(struck, frame, torch.where(held, context.duration + frame, 0.0)).clamp(max=1)
+        loudness = output[..., len(NoteState)].clamp(0, 1)
+        velocity = torch.where(struck, loudness, torch.where(held, context.velocity, 0.0))
+        return Context(states.to(duration.dtype), duration, velocity)
+
+
+def class_log_weights(config: PianoConfig, weights: tuple[float, ...]) -> Tensor:
+    """Logarithms of the training weights of the five states, to be taken from the logits."""
+    assert len(weights) == len(NoteState), config.name
+    return torch.tensor(weights).log()
+
+
+def probabilities(logits: Tensor) -> Tensor:
+    """Softmax over the five states: `(..., 5)`."""
+    return F.softmax(logits[..., : len(NoteState)], -1)
