@@ -52,7 +52,9 @@ class TempoMap:
         pieces: list[Tempo] = []
         for beat, us_per_beat in changes:
             if us_per_beat <= 0:
-                raise ValueError(f"{us_per_beat} microseconds per quarter is no tempo; give a positive number")
+                raise ValueError(
+                    f"{us_per_beat} microseconds per quarter is no tempo; give a positive number"
+                )
             beats = Fraction(beat)
             if pieces and beats <= pieces[-1].beats:
                 raise ValueError(f"tempo change at beat {beat} does not come after the one before it")

@@ -1,0 +1,266 @@
+"""Audio in, events out, both on the host's clock: the one engine of live and offline listening.
+
+A `Stream` is one audio stream heard by one transcriber. It mixes down, resamples, cuts chunks, and maps
+the times of events back to host samples: once, here only. `advance` steps many streams, those of one
+transcriber as a batch.
+"""
+
+from __future__ import annotations
+
+import inspect
+import logging
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from difflib import get_close_matches
+from importlib import import_module
+from math import gcd
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from inference.clock import rescale
+from inference.events import Events, merge
+from inference.resample import GROUP, Resampler
+from inference.streaming import Transcriber
+
+SYSTEMS = {"piano": "inference.piano"}
+"""Systems that hear, by name, and the room whose `load(weights, **options)` opens them."""
+
+LOUDEST = 1e6
+"""Samples beyond +120 dB of full scale are no sound; like NaN and infinity they count as silence."""
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class LatencyParts:
+    """Where a stream's latency comes from, in host samples.
+
+    The event of a sound at `t` has been returned when `t + total` samples were pushed and stepped.
+    """
+
+    resampler: int
+    network: int
+    chunk: int
+
+    @property
+    def total(self) -> int:
+        """Sum of the parts."""
+        return self.resampler + self.network + self.chunk
+
+
+class Stream:
+    """One audio stream heard by one transcriber.
+
+    The events do not depend on how the audio was cut into blocks: the transcriber always steps on
+    exactly one chunk.
+
+    Args:
+        transcriber: the system; several streams can share it.
+        rate: host rate in Hz.
+        channels: channels of the audio, mixed down to their mean.
+        chunk_ms: audio per step, rounded to a multiple of the transcriber's hop; None: one hop.
+        origin: host sample of the first sample pushed.
+    """
+
+    def __init__(
+        self,
+        transcriber: Transcriber[Any],
+        rate: int,
+        channels: int,
+        *,
+        chunk_ms: float | None = None,
+        origin: int = 0,
+    ) -> None:
+        if rate <= 0:
+            raise ValueError(f"a stream at {rate} Hz: give the rate as a positive whole number")
+        if channels < 1:
+            raise ValueError(f"a stream with {channels} channels: give at least 1")
+        self.transcriber, self.rate, self.channels, self.origin = transcriber, rate, channels, origin
+        self.chunk = _chunk(transcriber, chunk_ms)
+        self._resampler = Resampler(rate, transcriber.rate, group=gcd(transcriber.hop, GROUP))
+        self._state: Any = transcriber.start()
+        self._pushed = 0
+        self._final_until = origin
+        self._ended = False
+        self._warned = False
+
+    @property
+    def latency(self) -> LatencyParts:
+        """What the stream promises, in host samples."""
+        model = self.transcriber.rate
+        return LatencyParts(
+            resampler=self._resampler.latency,
+            network=-(-self.transcriber.latency * self.rate // model),
+            chunk=-(-self.chunk * self.rate // model),
+        )
+
+    @property
+    def pending(self) -> int:
+        """Whole chunks ready to be stepped."""
+        return 0 if self._ended else self._resampler.ready // self.chunk
+
+    def push(self, audio: NDArray[np.floating[Any]]) -> None:
+        """Take the next block `(channels, samples)`, float32, any number of samples."""
+        if self._ended:
+            raise ValueError("the stream is over; open a new one")
+        audio = np.asarray(audio)
+        if audio.ndim != 2 or audio.shape[0] != self.channels:
+            raise ValueError(
+                f"a block of shape {audio.shape} does not fit the stream: give ({self.channels}, samples)"
+            )
+        if audio.dtype.kind != "f":
+            raise ValueError(f"a block of {audio.dtype} samples: give floating point, full scale 1.0")
+        if audio.shape[1]:
+            self._resampler.push(self._downmix(audio))
+            self._pushed += audio.shape[1]
+
+    def finish(self) -> Events:
+        """Step what is left, end every sounding note; the stream is over."""
+        if self._ended:
+            raise ValueError("the stream is already over")
+        parts = []
+        while self.pending:
+            parts.extend(_step([self]))
+        self._resampler.finish()
+        while self._resampler.ready:
+            parts.extend(_step([self]))
+        with torch.inference_mode():
+            parts.append(self._mapped(self.transcriber.finish(self._state)))
+        self._ended = True
+        return replace(merge(parts), final_until=self.origin + self._pushed)
+
+    def _downmix(self, audio: NDArray[np.floating[Any]]) -> NDArray[np.float32]:
+        """Mean of the channels `(samples,)`, silence where a sample is no sound."""
+        if not np.abs(audio).max() <= LOUDEST:
+            if not self._warned:
+                _log.warning("NaN, infinite or absurdly loud samples are heard as silence")
+                self._warned = True
+            audio = np.where(np.abs(audio) <= LOUDEST, audio, 0)
+        mono = audio[0] if len(audio) == 1 else audio.mean(axis=0)
+        return np.asarray(mono, np.float32)
+
+    def _peek(self) -> NDArray[np.float32]:
+        """The next chunk, completed with silence to a whole hop at the end of the stream."""
+        audio = self._resampler.peek(min(self.chunk, self._resampler.ready))
+        missing = -len(audio) % self.transcriber.hop
+        return np.pad(audio, (0, missing)) if missing else audio
+
+    def _commit(self, state: Any, events: Events) -> Events:
+        """The chunk of `_peek` was heard."""
+        self._resampler.pull(min(self.chunk, self._resampler.ready))
+        self._state = state
+        return self._mapped(events)
+
+    def _mapped(self, events: Events) -> Events:
+        """Events of the transcriber in host samples, none before the stream began or after its end."""
+        model, rate, origin, end = self.transcriber.rate, self.rate, self.origin, self.origin + self._pushed
+
+        def host(time: int) -> int:
+            return min(max(rescale(time, model, rate), 0) + origin, end)
+
+        self._final_until = max(self._final_until, host(events.final_until))
+        return Events(
+            final_until=self._final_until,
+            notes=tuple(replace(event, time=host(event.time)) for event in events.notes),
+            controls=tuple(replace(event, time=host(event.time)) for event in events.controls),
+            lanes=tuple(replace(event, time=host(event.time)) for event in events.lanes),
+            beats=tuple(replace(event, time=host(event.time)) for event in events.beats),
+        )
+
+
+def advance(streams: Sequence[Stream], *, limit: int | None = None) -> list[Events]:
+    """Step the pending chunks of all streams; one `Events` per stream, in host samples.
+
+    It goes in rounds. In each, every stream that has a pending chunk takes one step of one chunk, and
+    streams of one transcriber with equal chunks take it as one batch. A stream alone therefore hears
+    the same whoever is beside it, up to the rounding of a batched product.
+
+    Args:
+        streams: streams not yet finished, each once.
+        limit: chunks a stream may step in this call, None: all. With `limit=1` a stream that is far
+            behind (an offline one, say) delays the events of the others by one step at most; call
+            again while any is pending.
+    """
+    heard: list[list[Events]] = [[] for _ in streams]
+    rounds = 0
+    while limit is None or rounds < limit:
+        ready = [index for index, stream in enumerate(streams) if stream.pending]
+        if not ready:
+            break
+        for group in _batches(streams, ready):
+            for index, events in zip(group, _step([streams[i] for i in group]), strict=True):
+                heard[index].append(events)
+        rounds += 1
+    return [
+        merge(parts) if parts else Events(stream._final_until)
+        for stream, parts in zip(streams, heard, strict=True)
+    ]
+
+
+def open_transcriber(
+    system: str = "piano", weights: str | None = None, **options: object
+) -> Transcriber[Any]:
+    """Load a system once; the same arguments give the same transcriber.
+
+    Args:
+        system: a name in `SYSTEMS`.
+        weights: name or file of its weights, None: the ones it comes with.
+        options: what the system's `load` takes.
+
+    Raises:
+        ValueError: no such system or option.
+    """
+    if system not in SYSTEMS:
+        raise ValueError(_unknown("system", system, list(SYSTEMS)))
+    key = (system, weights, tuple(sorted(options.items())))
+    with _opening:
+        if key not in _opened:
+            load = import_module(SYSTEMS[system]).load
+            known = [name for name in inspect.signature(load).parameters if name != "weights"]
+            for name in options:
+                if name not in known:
+                    raise ValueError(_unknown(f"option of {system}", name, known))
+            _opened[key] = load(weights, **options)
+        return _opened[key]
+
+
+_opened: dict[tuple[object, ...], Transcriber[Any]] = {}
+_opening = threading.Lock()
+
+
+def _chunk(transcriber: Transcriber[Any], chunk_ms: float | None) -> int:
+    """Samples at the model's rate of one step."""
+    if chunk_ms is None:
+        return transcriber.hop
+    if not 0 < chunk_ms < float("inf"):
+        raise ValueError(f"a chunk of {chunk_ms} ms: give a positive number")
+    return max(1, round(chunk_ms * transcriber.rate / 1000 / transcriber.hop)) * transcriber.hop
+
+
+def _batches(streams: Sequence[Stream], ready: Sequence[int]) -> list[list[int]]:
+    """Indices of streams that can be stepped as one: same transcriber, same chunk."""
+    groups: dict[tuple[int, int], list[int]] = {}
+    for index in ready:
+        stream = streams[index]
+        groups.setdefault((id(stream.transcriber), stream.chunk), []).append(index)
+    return list(groups.values())
+
+
+def _step(streams: Sequence[Stream]) -> list[Events]:
+    """One step of one chunk; if the transcriber fails, no stream has moved."""
+    audio = torch.from_numpy(np.stack([stream._peek() for stream in streams]))
+    with torch.inference_mode():
+        events, states = streams[0].transcriber.step(audio, [stream._state for stream in streams])
+    return [
+        stream._commit(state, found) for stream, state, found in zip(streams, states, events, strict=True)
+    ]
+
+
+def _unknown(kind: str, name: str, known: Sequence[str]) -> str:
+    close = get_close_matches(name, known, n=1)
+    hint = f"did you mean {close[0]!r}?" if close else f"there are: {', '.join(sorted(known))}"
+    return f"no {kind} is called {name!r}; {hint}"
