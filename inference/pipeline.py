@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import inspect
 import logging
+import sys
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -83,8 +84,11 @@ class Stream:
         self.chunk = _chunk(transcriber, chunk_ms)
         self._resampler = Resampler(rate, transcriber.rate, group=gcd(transcriber.hop, GROUP))
         self._state: Any = transcriber.start()
-        self._pushed = 0
+        self._blocks: list[NDArray[np.float32]] = []  # mixed down when a chunk is due, many at once
+        self._waiting = 0  # samples in them
+        self._pushed = 0  # samples that went on
         self._final_until = origin
+        self._end = sys.maxsize  # host sample after the last, once known
         self._ended = False
         self._warned = False
 
@@ -101,7 +105,7 @@ class Stream:
     @property
     def pending(self) -> int:
         """Whole chunks ready to be stepped."""
-        return 0 if self._ended else self._resampler.ready // self.chunk
+        return 0 if self._ended else self._resampler.ready_after(self._waiting) // self.chunk
 
     def push(self, audio: NDArray[np.floating[Any]]) -> None:
         """Take the next block `(channels, samples)`, float32, any number of samples."""
@@ -115,8 +119,9 @@ class Stream:
         if audio.dtype.kind != "f":
             raise ValueError(f"a block of {audio.dtype} samples: give floating point, full scale 1.0")
         if audio.shape[1]:
-            self._resampler.push(self._downmix(audio))
-            self._pushed += audio.shape[1]
+            with np.errstate(over="ignore"):  # of float64; infinity is dealt with later
+                self._blocks.append(audio.astype(np.float32))
+            self._waiting += audio.shape[1]
 
     def finish(self) -> Events:
         """Step what is left, end every sounding note; the stream is over."""
@@ -125,26 +130,35 @@ class Stream:
         parts = []
         while self.pending:
             parts.extend(_step([self]))
+        self._mix()
+        self._end = self.origin + self._pushed
         self._resampler.finish()
         while self._resampler.ready:
             parts.extend(_step([self]))
         with torch.inference_mode():
             parts.append(self._mapped(self.transcriber.finish(self._state)))
         self._ended = True
-        return replace(merge(parts), final_until=self.origin + self._pushed)
+        return replace(merge(parts), final_until=self._end)
 
-    def _downmix(self, audio: NDArray[np.floating[Any]]) -> NDArray[np.float32]:
-        """Mean of the channels `(samples,)`, silence where a sample is no sound."""
+    def _mix(self) -> None:
+        """Pass on what waits: the mean of the channels, silence where a sample is no sound."""
+        if not self._waiting:
+            return
+        audio = np.concatenate(self._blocks, axis=1)
         if not np.abs(audio).max() <= LOUDEST:
             if not self._warned:
                 _log.warning("NaN, infinite or absurdly loud samples are heard as silence")
                 self._warned = True
-            audio = np.where(np.abs(audio) <= LOUDEST, audio, 0)
-        mono = audio[0] if len(audio) == 1 else audio.mean(axis=0)
-        return np.asarray(mono, np.float32)
+            audio = np.where(np.abs(audio) <= LOUDEST, audio, np.float32(0))
+        self._resampler.push(
+            audio[0] if self.channels == 1 else np.add.reduce(audio, axis=0) / np.float32(self.channels)
+        )
+        self._pushed += self._waiting
+        self._blocks, self._waiting = [], 0
 
     def _peek(self) -> NDArray[np.float32]:
         """The next chunk, completed with silence to a whole hop at the end of the stream."""
+        self._mix()
         audio = self._resampler.peek(min(self.chunk, self._resampler.ready))
         missing = -len(audio) % self.transcriber.hop
         return np.pad(audio, (0, missing)) if missing else audio
@@ -157,7 +171,7 @@ class Stream:
 
     def _mapped(self, events: Events) -> Events:
         """Events of the transcriber in host samples, none before the stream began or after its end."""
-        model, rate, origin, end = self.transcriber.rate, self.rate, self.origin, self.origin + self._pushed
+        model, rate, origin, end = self.transcriber.rate, self.rate, self.origin, self._end
 
         def host(time: int) -> int:
             return min(max(rescale(time, model, rate), 0) + origin, end)
@@ -165,10 +179,10 @@ class Stream:
         self._final_until = max(self._final_until, host(events.final_until))
         return Events(
             final_until=self._final_until,
-            notes=tuple(replace(event, time=host(event.time)) for event in events.notes),
-            controls=tuple(replace(event, time=host(event.time)) for event in events.controls),
-            lanes=tuple(replace(event, time=host(event.time)) for event in events.lanes),
-            beats=tuple(replace(event, time=host(event.time)) for event in events.beats),
+            notes=tuple([replace(event, time=host(event.time)) for event in events.notes]),
+            controls=tuple([replace(event, time=host(event.time)) for event in events.controls]),
+            lanes=tuple([replace(event, time=host(event.time)) for event in events.lanes]),
+            beats=tuple([replace(event, time=host(event.time)) for event in events.beats]),
         )
 
 

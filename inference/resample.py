@@ -1,15 +1,17 @@
 """Host rate to model rate, streaming: a windowed sinc with exact rational phase.
 
 Why not a library: what a streaming resampler holds back is latency that no model can win back. Fed
-sample by sample towards 16 kHz, soxr releases an output up to this long after its input:
+sample by sample towards 16 kHz, a resampler releases an output up to this long after its input:
 
     host rate    soxr LQ   soxr MQ   soxr HQ   soxr HQ, variable rate   this module
-    44.1 kHz     21.9 ms   41.3 ms   40.2 ms          13.7 ms              4.2 ms
-    48 kHz       20.0 ms   37.8 ms   36.6 ms          12.6 ms              4.2 ms
-    96 kHz       20.1 ms   37.6 ms   79.2 ms          13.8 ms              4.1 ms
+    44.1 kHz     21.9 ms   41.3 ms   40.2 ms          13.7 ms              4.3 ms
+    48 kHz       20.0 ms   37.8 ms   36.6 ms          12.6 ms              4.3 ms
+    96 kHz       20.1 ms   37.6 ms   79.2 ms          13.8 ms              4.3 ms
 
-(soxr QQ takes 0.1 ms, and lets everything above half the model rate alias.) Of these 4.2 ms the filter
-needs 3.1 ms and the group below at most 1 ms, which a chunk that is a multiple of the group never waits.
+(soxr QQ takes 0.1 ms, and lets what lies above half the model rate alias.) The filter needs 3.3 ms of the
+4.3; the rest is the wait for a group of outputs, which chunks of whole groups do not add. Aliases are
+below -84 dB, the passband is true to -63 dB up to 7.25 kHz. On one core a second of 48 kHz takes 0.4 ms
+at once (2400 times real time) and 1.3 ms as a live stream.
 
 The filter is a Kaiser-windowed sinc whose stop band begins at half the lower rate. It is evaluated at
 the exact place of every output: output `n` lies at input `n * rate / to_rate`, no delay is left to
@@ -24,7 +26,6 @@ from functools import lru_cache
 from math import ceil, gcd
 
 import numpy as np
-from numpy.lib.stride_tricks import as_strided
 from numpy.typing import NDArray
 
 Samples = NDArray[np.float32]
@@ -36,7 +37,7 @@ TRANSITION = 0.05
 """Width of the transition band as a fraction of the lower rate: 800 Hz at 16 kHz."""
 
 ATTENUATION_DB = 84.0
-"""What the Kaiser window is designed for; at least 80 dB of alias rejection remain in float32."""
+"""What the Kaiser window is designed for, and what is measured."""
 
 
 class Resampler:
@@ -75,11 +76,14 @@ class Resampler:
     @property
     def ready(self) -> int:
         """Outputs that can be pulled now."""
-        if self._end is not None:
-            return self._end - self._pulled
-        if self._filter is None:
-            return self._pushed - self._pulled
-        return self._filter.groups_within(self._pushed) * self._filter.group - self._pulled
+        return self.ready_after(0) if self._end is None else self._end - self._pulled
+
+    def ready_after(self, more: int) -> int:
+        """Outputs that could be pulled once `more` samples were pushed."""
+        pushed = self._pushed + more
+        if self._filter is not None:
+            pushed = self._filter.groups_within(pushed) * self._filter.group
+        return pushed - self._pulled
 
     def push(self, audio: Samples) -> None:
         """Take the next samples `(samples,)`, float32, finite; cheap, the work is done by `pull`."""
@@ -171,16 +175,14 @@ class _Bank:
         """Outputs of groups `first` to `last`, exclusive; `audio` begins at input position `start`."""
         outputs = np.empty((last - first, 1, self.group), np.float32)
         period = len(self.matrices)
-        stride = period * self.group * self.step // self.phases * audio.itemsize
+        size = audio.itemsize
+        stride = period * self.group * self.step // self.phases * size
         for index in range(min(period, last - first)):
             group = first + index
             count = len(range(group, last, period))
             begin = self.begin(group) - start
-            windows = as_strided(
-                audio[begin:],
-                (count, 1, self.span),
-                (stride, audio.itemsize, audio.itemsize),
-                writeable=False,
+            windows: Samples = np.ndarray(  # a view: as_strided without its checks, which cost 15 us
+                (count, 1, self.span), np.float32, audio, begin * size, (stride, size, size)
             )
             np.matmul(windows, self.matrices[group % period], out=outputs[index::period])
         return outputs.reshape(-1)

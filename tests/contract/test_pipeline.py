@@ -255,6 +255,25 @@ def test_blocks_that_do_not_fit_are_refused(block):
         stream.push(block)
 
 
+def test_other_floats_are_taken_as_float32():
+    expected, stream = [Stream(ClickTranscriber(), 44_100, 1) for _ in range(2)]
+    audio = clicks([9_000], 20_000, 44_100)
+    expected.push(audio)
+    wide = audio.astype(np.float64)
+    wide[0, 100] = 1e300
+    stream.push(wide)
+    assert stream.finish() == expected.finish()
+
+
+def test_a_pushed_block_may_be_overwritten_by_its_owner():
+    audio, block = clicks([500], 1_600), np.empty((1, 100), np.float32)
+    stream = Stream(ClickTranscriber(), 16_000, 1)
+    for start in range(0, 1_600, 100):
+        block[:] = audio[:, start : start + 100]
+        stream.push(block)
+    assert onsets(stream.finish()) == [500]
+
+
 def test_senseless_streams_are_refused():
     for arguments in ({"rate": 0, "channels": 1}, {"rate": 16_000, "channels": 0}):
         with pytest.raises(ValueError, match="give"):
