@@ -111,7 +111,8 @@ def write_midi(
         file.tracks = [mido.MidiTrack(_deltas(body))]
     with replacing(path) as part:
         file.save(str(part))
-    return MidiSummary(path, len(playable), len(changes), len(everything) - len(playable))
+    written = sum(message.type == "note_on" for message in track)
+    return MidiSummary(path, written, len(changes), len(everything) - len(playable))
 
 
 def control_changes(
@@ -281,16 +282,11 @@ def _change_events(changes: Iterable[ControlChange], clock: _Ticks) -> Iterator[
 
 
 def _names(name: str) -> list[tuple[int, Any]]:
-    text = f"dawbridge {metadata.version('dawbridge')}" if _installed() else "dawbridge"
-    return [(0, _track_name(name)), (0, mido.MetaMessage("text", text=text))]
-
-
-def _installed() -> bool:
     try:
-        metadata.version("dawbridge")
-    except metadata.PackageNotFoundError:
-        return False
-    return True
+        maker = f"dawbridge {metadata.version('dawbridge')}"
+    except metadata.PackageNotFoundError:  # run from a source folder that is not installed
+        maker = "dawbridge"
+    return [(0, _track_name(name)), (0, mido.MetaMessage("text", text=maker))]
 
 
 def _track_name(name: str) -> Any:
