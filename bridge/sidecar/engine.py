@@ -1,0 +1,144 @@
+"""How presets become streams: loading, what a session is granted, warming up. Imports torch late."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from bridge import presets
+from bridge.errors import BridgeError, EngineError
+from bridge.presets import InstrumentPreset, Preset
+from bridge.sidecar.jobs import Hearing, Samples
+from bridge.sidecar.session import Terms
+from bridge.voicing import midi_velocity
+from bridge.wire import protocol as wire
+from inference.events import Events
+
+if TYPE_CHECKING:
+    from inference.pipeline import Stream
+
+CREDIT_S = 0.2
+LEAST_CREDIT = 8
+WARM_UP_S = 1.0
+
+
+class Ear:
+    """A pipeline stream as the worker sees it."""
+
+    def __init__(self, stream: Stream) -> None:
+        self.stream = stream
+
+    @property
+    def batch(self) -> tuple[object, ...]:
+        """Streams of one transcriber with equal chunks step together."""
+        return id(self.stream.transcriber), self.stream.chunk
+
+    @property
+    def pending(self) -> int:
+        """Chunks that wait to be stepped."""
+        return self.stream.pending
+
+    def push(self, audio: Samples) -> None:
+        """Take a block `(channels, samples)`."""
+        self.stream.push(audio)
+
+    def finish(self) -> Events:
+        """Drain, close what sounds, end."""
+        return self.stream.finish()
+
+
+def advance(ears: Sequence[Hearing]) -> list[Events]:
+    """Step one chunk of each."""
+    from inference import pipeline
+
+    return pipeline.advance([ear.stream for ear in ears if isinstance(ear, Ear)], limit=1)
+
+
+@dataclass
+class Engine:
+    """Opens presets; one transcriber per system, so that sessions can share batches.
+
+    Args:
+        defaults: presets of a session that names none.
+        load: names to a preset.
+        make_transcriber: a preset to a transcriber with its weights loaded.
+    """
+
+    defaults: tuple[str, ...] = ("live",)
+    load: Callable[[Sequence[str]], Preset] = presets.load
+    make_transcriber: Callable[[Preset], Any] = Preset.transcriber
+    systems: tuple[str, ...] = ()
+    _opened: dict[tuple[str, ...], tuple[Preset, Any]] = field(default_factory=dict)
+
+    def open(self, names: Sequence[str]) -> tuple[Preset, Any]:
+        """Preset and transcriber for `names`; slow at first, then kept."""
+        key = tuple(names) or self.defaults
+        if key not in self._opened:
+            preset = self.load(key)
+            try:
+                transcriber = self.make_transcriber(preset)
+            except BridgeError:
+                raise
+            except Exception as error:
+                raise EngineError(
+                    f"the system {preset.system.name} cannot be opened",
+                    why=str(error) or type(error).__name__,
+                    remedy="Run: dawbridge doctor",
+                ) from error
+            self._opened[key] = preset, transcriber
+            self.systems = tuple(sorted({opened.system.name for opened, _ in self._opened.values()}))
+        return self._opened[key]
+
+    def grant(self, hello: wire.Hello) -> Terms:
+        """What a plug-in with these properties gets."""
+        preset, transcriber = self.open(hello.presets)
+        make_stream = partial(_ear, transcriber, hello.rate, hello.channels, preset.latency.chunk_ms)
+        parts = make_stream(0).stream.latency
+        budget_ms = preset.latency.budget_ms
+        return Terms(
+            make_stream=make_stream,
+            latency=wire.Latency(
+                hello.max_block,
+                parts.resampler,
+                parts.network,
+                parts.chunk,
+                math.ceil((budget_ms or 0) * hello.rate / 1000),
+            ),
+            credit=max(LEAST_CREDIT, math.ceil(CREDIT_S * hello.rate / hello.max_block)),
+            budget_us=None if budget_ms is None else round(budget_ms * 1000),
+            drop_late=preset.latency.when_late == "drop",
+            presets=hello.presets or self.defaults,
+            systems=(preset.system.name,),
+            weights=preset.system.weights or "",
+            alignment=preset.latency.alignment,
+            instrument=_instrument(preset.instrument),
+        )
+
+    def warm_up(self, names: Sequence[str] = ()) -> None:
+        """Hear a second of silence, so that the first session finds everything in place."""
+        preset, transcriber = self.open(names)
+        ear = _ear(transcriber, 48_000, 2, preset.latency.chunk_ms, 0)
+        ear.push(np.zeros((2, round(48_000 * WARM_UP_S)), np.float32))
+        while ear.pending:
+            advance([ear])
+        ear.finish()
+
+
+def _ear(transcriber: Any, rate: int, channels: int, chunk_ms: float, origin: int) -> Ear:
+    from inference.pipeline import Stream
+
+    return Ear(Stream(transcriber, rate, channels, chunk_ms=chunk_ms, origin=origin))
+
+
+def _instrument(preset: InstrumentPreset) -> wire.Instrument:
+    return wire.Instrument(
+        preset.channel,
+        preset.key_range,
+        tuple(midi_velocity(step / 127, preset.velocity) for step in range(128)),
+        dict(preset.lanes),
+    )
