@@ -124,7 +124,7 @@ def merge(parts: Iterable[Events]) -> Events:
 
 
 class NoteCollector:
-    """Pairs note-ons with their note-offs as they arrive; memory grows with finished notes only."""
+    """Pairs note-ons with their note-offs as they arrive; remembers only what sounds."""
 
     def __init__(self) -> None:
         self._sounding: dict[int, NoteOn] = {}

@@ -68,23 +68,33 @@ class Transcriber(Protocol[State]):
 
 def stack(states: Sequence[State]) -> State:
     """Join the states of several streams along the batch axis; the inverse of `split`."""
-    first: Any = states[0]
-    if isinstance(first, Tensor):
-        return torch.cat(list(states))  # type: ignore[arg-type,return-value]
-    joined = [stack([s[i] for s in states]) for i in range(len(first))]  # type: ignore[index]
-    return _rebuild(first, joined)
+    joined: State = _stack(list(states))
+    return joined
 
 
 def split(state: State, sizes: Sequence[int]) -> list[State]:
-    """Cut a batched state into states of `sizes` rows each."""
-    value: Any = state
-    if isinstance(value, Tensor):
-        return [part.clone() for part in torch.split(value, list(sizes))]  # type: ignore[misc]
-    parts = [split(item, sizes) for item in value]
-    return [_rebuild(value, [part[row] for part in parts]) for row in range(len(sizes))]
+    """Cut a batched state into states of `sizes` rows each; they share no memory with it."""
+    parts: list[State] = _split(state, list(sizes))
+    return parts
+
+
+def _stack(states: list[Any]) -> Any:
+    first = states[0]
+    if isinstance(first, Tensor):
+        return torch.cat(states)
+    return _rebuild(first, [_stack(list(items)) for items in zip(*states, strict=True)])
+
+
+def _split(state: Any, sizes: list[int]) -> list[Any]:
+    if isinstance(state, Tensor):
+        return [part.clone() for part in torch.split(state, sizes)]
+    parts = [_split(item, sizes) for item in state]
+    return [_rebuild(state, [part[row] for part in parts]) for row in range(len(sizes))]
 
 
 def _rebuild(like: Any, items: list[Any]) -> Any:
+    if not isinstance(like, tuple):
+        raise TypeError(f"a state is made of tensors and (named) tuples, not of {type(like).__name__}")
     return type(like)(*items) if hasattr(like, "_fields") else tuple(items)
 
 
@@ -95,6 +105,7 @@ class StreamingReport:
     partition: float
     causality: float
     batching: float
+    replay: float
 
 
 def verify_streaming(
@@ -111,7 +122,8 @@ def verify_streaming(
 
     Checked: any partition into steps equals one step (a partition of single positions among
     them); a different future does not change the past; rows of a batch do not influence each
-    other; two streams stacked and split again equal the two alone.
+    other; two streams stacked and split again equal the two alone; a step leaves the input and
+    the state it was given as they were, so that it can be taken again from there.
 
     Args:
         module: the module, in evaluation mode.
@@ -124,20 +136,27 @@ def verify_streaming(
     """
     assert not module.training, "verify_streaming wants a module in evaluation mode"
     generator = torch.Generator().manual_seed(seed)
-    x = make_input(length, generator)
-    axis = module.time_axis
+    x, other = make_input(length, generator), make_input(length, generator)
+    assert len(x) == 2 and x.shape[module.time_axis] == length, "make_input gives two rows of `length`"
+    cuts = [_random_sizes(length, largest or max(2, length // 3), generator) for _ in range(trials)]
     with torch.no_grad():
-        whole = module(x)
-        partition = 0.0
-        sizes = [_random_sizes(length, largest or max(2, length // 3), generator) for _ in range(trials)]
-        for cut in [[1] * length, *sizes]:
-            partition = max(partition, _deviation(whole, run_in_steps(module, x, cut)))
-        assert partition <= tolerance, f"steps differ from one step by {partition:.3g}"
-        causality = _causality(module, x, make_input(length, generator), whole)
-        assert causality <= tolerance, f"the future leaks into the past by {causality:.3g}"
-        batching = _batching(module, x, whole, axis)
-        assert batching <= tolerance, f"rows of a batch differ from single rows by {batching:.3g}"
-    return StreamingReport(partition, causality, batching)
+        whole = module(x.clone())
+        assert whole.numel(), "nothing comes out: take a greater length"
+        steps = [_deviation(whole, run_in_steps(module, x, cut)) for cut in [[1] * length, *cuts]]
+        return StreamingReport(
+            partition=_within(tolerance, "steps differ from one step", steps),
+            causality=_within(tolerance, "the future leaks into the past", _causality(module, x, other)),
+            batching=_within(
+                tolerance, "rows of a batch differ from single rows", _batching(module, x, whole)
+            ),
+            replay=_within(tolerance, "a step changes what it was given", _replay(module, x)),
+        )
+
+
+def _within(tolerance: float, broken: str, deviations: Sequence[float]) -> float:
+    for deviation in deviations:  # one by one: the maximum would lose a NaN
+        assert deviation <= tolerance, f"{broken} by {deviation:.3g}"
+    return max(deviations)
 
 
 def run_in_steps(module: Streaming[Any], x: Tensor, sizes: Sequence[int]) -> Tensor:
@@ -157,26 +176,37 @@ def _random_sizes(length: int, largest: int, generator: torch.Generator) -> list
     return sizes
 
 
-def _causality(module: Streaming[Any], x: Tensor, other: Tensor, whole: Tensor) -> float:
+def _causality(module: Streaming[Any], x: Tensor, other: Tensor) -> list[float]:
     # A second signal as the future, not NaN: a masked weight of 0 times NaN would be NaN too.
     axis = module.time_axis
     cut = 2 * x.shape[axis] // 3
     past = x.narrow(axis, 0, cut)
     mixed = torch.cat([past, other.narrow(axis, cut, x.shape[axis] - cut)], dim=axis)
-    kept = module(past).shape[axis]
-    return _deviation(whole.narrow(axis, 0, kept), module(mixed).narrow(axis, 0, kept))
+    alone = module(past)
+    return [_deviation(alone, module(y).narrow(axis, 0, alone.shape[axis])) for y in (x, mixed)]
 
 
-def _batching(module: Streaming[Any], x: Tensor, whole: Tensor, axis: int) -> float:
-    cut = x.shape[axis] // 2
-    states, heads = [], []
-    for row in range(len(x)):
-        y, state = module.step(x[row : row + 1].narrow(axis, 0, cut), module.init_state(1))
-        heads.append(y)
-        states.append(state)
-    tail, state = module.step(x.narrow(axis, cut, x.shape[axis] - cut), stack(states))
-    assert len(split(state, [1] * len(x))) == len(x)
-    return _deviation(whole, torch.cat([torch.cat(heads), tail], dim=axis))
+def _batching(module: Streaming[Any], x: Tensor, whole: Tensor) -> list[float]:
+    """A third with rows alone, a third with rows stacked, a third with rows split again."""
+    axis, third = module.time_axis, x.shape[module.time_axis] // 3
+    first, second, last = torch.split(x, [third, third, x.shape[axis] - 2 * third], dim=axis)
+    rows = [module.step(row, module.init_state(1)) for row in torch.split(first, 1)]
+    middle, state = module.step(second, stack([state for _, state in rows]))
+    ends = [
+        module.step(row, alone)[0]
+        for row, alone in zip(torch.split(last, 1), split(state, [1, 1]), strict=True)
+    ]
+    joined = torch.cat([torch.cat([y for y, _ in rows]), middle, torch.cat(ends)], dim=axis)
+    return [_deviation(whole, joined)]
+
+
+def _replay(module: Streaming[Any], x: Tensor) -> list[float]:
+    axis = module.time_axis
+    head, tail = torch.split(x, [x.shape[axis] // 2, x.shape[axis] - x.shape[axis] // 2], dim=axis)
+    _, state = module.step(head.clone(), module.init_state(len(x)))
+    given = tail.clone()
+    once, twice = module.step(given, state)[0].clone(), module.step(tail, state)[0]
+    return [_deviation(once, twice), _deviation(given, tail)]
 
 
 def _deviation(a: Tensor, b: Tensor) -> float:
