@@ -24,6 +24,12 @@ LARGEST_POOL = 24
 """Synthesizers that share the notes; with so many, a note is rarely more than a few samples late."""
 CHANNELS = 16
 GAIN = 1.5
+SETTINGS = {
+    "synth.reverb.active": 0,
+    "synth.chorus.active": 0,
+    "synth.polyphony": 128,
+    "synth.dynamic-sample-loading": 1,  # load the samples of the chosen program only
+}
 NOTE_OFF, NOTE_ON, CONTROL = 0x80, 0x90, 0xB0
 
 
@@ -134,12 +140,7 @@ class SoundFontPiano:
         return synth
 
     def _new_synth(self) -> _Synth:
-        fluid = self._fluid.Synth(
-            gain=GAIN,
-            samplerate=float(self.rate),
-            channels=CHANNELS,
-            **{"synth.reverb.active": 0, "synth.chorus.active": 0, "synth.polyphony": 128},
-        )
+        fluid = self._fluid.Synth(GAIN, float(self.rate), CHANNELS, **SETTINGS)
         loaded = fluid.sfload(str(self._soundfont))
         if loaded < 0 or any(
             fluid.program_select(channel, loaded, 0, self._program) != 0 for channel in range(CHANNELS)
