@@ -93,7 +93,8 @@ class MelSpectrogram(Framed):
 
     def transform(self, frames: Tensor) -> Tensor:
         power = torch.fft.rfft(frames * self.taper).abs().square()
-        return ((power @ self.filters).clamp(min=self.floor).log() + 7) / 7
+        mel: Tensor = power @ self.filters
+        return (mel.clamp(min=self.floor).log() + 7) / 7
 
 
 @dataclass(frozen=True)
@@ -134,8 +135,10 @@ class LogFrequencySpectrogram(Framed):
 
     def _through(self, index: int, frames: Tensor) -> Tensor:
         taper, filters = self.get_buffer(f"taper{index}"), self.get_buffer(f"filters{index}")
-        spectrum = torch.fft.rfft(frames[..., -len(taper) :] * taper).abs()
-        return (spectrum[..., : len(filters)] @ filters + 1e-3).log() * 0.3 + 0.6
+        spectrum = torch.fft.rfft(frames[..., -len(taper) :] * taper)
+        magnitude = (spectrum.real.square() + spectrum.imag.square()).sqrt()  # abs() takes 3 times as long
+        filtered: Tensor = magnitude @ filters
+        return (filtered + 1e-3).log() * 0.3 + 0.6
 
 
 def _triangles(config: LogFrequencyConfig, window: int) -> Tensor:

@@ -114,9 +114,7 @@ class HarmonicHead(nn.Module):
         trunk = config.harmonic
         self.offsets, self.first = trunk.harmonics, first
         self.query = nn.Linear(trunk.channels, trunk.gather_channels, bias=False)
-        self.gathered = nn.Linear(
-            trunk.gather_channels * len(trunk.harmonics), config.features, bias=False
-        )
+        self.gathered = nn.Linear(trunk.gather_channels * len(trunk.harmonics), config.features, bias=False)
         self.overview = nn.Linear(trunk.channels, trunk.global_channels)
         self.spread = nn.Parameter(torch.randn(trunk.global_channels, bins, PITCHES) * 0.02)
         self.heard = nn.Linear(trunk.global_channels, config.features, bias=False)
@@ -159,9 +157,7 @@ class FirstBlock(Streaming[Tensor]):
 
     def __init__(self, in_channels: int, channels: int, bins: int, film: bool) -> None:
         super().__init__()
-        self.conv = CausalConv2d(
-            in_channels, channels, 3, 7, bins, bin_stride=3, bin_padding=2, bias=False
-        )
+        self.conv = CausalConv2d(in_channels, channels, 3, 7, bins, bin_stride=3, bin_padding=2, bias=False)
         self.norm = nn.BatchNorm2d(channels)
         self.film = FrequencyFilm(channels, bins // 3) if film else nn.Identity()
 
@@ -184,11 +180,8 @@ class AcousticNet(Streaming[tuple[Any, ...]]):
             self.blocks, self.head = _harmonic_trunk(config, windows, bins)
         else:
             self.blocks, self.head = _published_trunk(config, windows, bins)
-        # Zero features are not silence for filters behind a logarithm, but a constant start is
-        # all that a stream needs.
-        self.latency = sum(int(block.latency) for block in self.blocks)  # type: ignore[arg-type]
-        if config.head is Head.HARMONIC:
-            self.latency = 0
+        # The light trunk has no look-ahead of its own: its labels are delayed instead.
+        self.latency = sum([block.latency for block in self.blocks if isinstance(block, FilmBlock)])
 
     def init_state(self, batch: int) -> tuple[Any, ...]:
         return tuple(block.init_state(batch) for block in self.blocks)  # type: ignore[operator]

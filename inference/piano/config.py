@@ -21,6 +21,10 @@ class NoteState(IntEnum):
     REONSET = 4
 
 
+STATE_WEIGHTS = (1.0, 1.25, 1.5, 1.0, 1.5)
+"""Weights of the five states in the training loss; decoding divides them out again."""
+
+
 class Output(IntEnum):
     """Channels of the network's output behind the five state logits."""
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from inference.features import LogFrequencySpectrogram, MelConfig, MelSpectrogram
@@ -51,7 +50,8 @@ class ContextNet(nn.Module):
 
     def forward(self, context: Context) -> Tensor:
         values = self.values(torch.stack([context.duration, context.velocity], -1))
-        return self.join(torch.cat([self.state(context.state.long()), values], -1))
+        joined: Tensor = self.join(torch.cat([self.state(context.state.long()), values], -1))
+        return joined
 
 
 class PianoNetwork(Streaming[NetworkState]):
@@ -86,6 +86,14 @@ class PianoNetwork(Streaming[NetworkState]):
             self.note_head = nn.Linear(config.hidden, len(NoteState))
             self.velocities = PitchwiseLstm(2 * width + context, config.hidden, config.layers, PITCHES)
             self.velocity_head = nn.Linear(config.hidden, 1)
+        self._begin_at_priors()
+
+    def _begin_at_priors(self) -> None:
+        """Start from how often each state occurs, so that training need not find that first."""
+        states = len(NoteState)
+        with torch.no_grad():
+            self.note_head.weight[:states] *= 0.3
+            self.note_head.bias[:states] = torch.tensor([0.96, 0.0019, 0.0018, 0.036, 0.0003]).log()
 
     @property
     def frame_latency(self) -> int:
@@ -167,14 +175,3 @@ class PianoNetwork(Streaming[NetworkState]):
         loudness = output[..., len(NoteState)].clamp(0, 1)
         velocity = torch.where(struck, loudness, torch.where(held, context.velocity, 0.0))
         return Context(states.to(duration.dtype), duration, velocity)
-
-
-def class_log_weights(config: PianoConfig, weights: tuple[float, ...]) -> Tensor:
-    """Logarithms of the training weights of the five states, to be taken from the logits."""
-    assert len(weights) == len(NoteState), config.name
-    return torch.tensor(weights).log()
-
-
-def probabilities(logits: Tensor) -> Tensor:
-    """Softmax over the five states: `(..., 5)`."""
-    return F.softmax(logits[..., : len(NoteState)], -1)

@@ -1,1 +1,1 @@
-"""Training and evaluation; nothing imports this at run time."""
+"""Training and evaluation: data in, weights and tables out. Nothing imports this at run time."""

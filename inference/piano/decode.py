@@ -1,0 +1,157 @@
+"""From probabilities per frame to notes: one state machine per key, one frame of look-ahead."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from inference.events import Control, Controller, Events, NoteOff, NoteOn
+
+Array = NDArray[np.float32]
+_SILENT = -1
+
+
+@dataclass(frozen=True)
+class DecodeSettings:
+    """Where a probability becomes an event, and where frames lie in time.
+
+    A frame's onset is sought `delay` samples before the frame's end, give or take half a hop.
+    """
+
+    hop: int
+    delay: int
+    lowest: int = 21
+    onset: float = 0.4
+    offset: float = 0.5
+    key: float = 0.5
+    pedal: float = 0.5
+    raw: bool = False
+    """Notes end when the key comes up, and the pedal is an event of its own; else notes end when
+    their sound does."""
+
+    def with_sensitivity(self, sensitivity: float) -> DecodeSettings:
+        """More (1) or fewer (0) notes than the calibrated 0.5: moves the onset threshold."""
+        logit = math.log(self.onset / (1 - self.onset)) - 4 * (sensitivity - 0.5)
+        return replace(self, onset=1 / (1 + math.exp(-logit)))
+
+
+@dataclass(frozen=True)
+class Frame:
+    """One frame's view of the keys: each array `(pitches,)`."""
+
+    onset: Array
+    active: Array
+    velocity: Array
+    shift: Array
+    key: Array
+    pedal: float
+
+
+@dataclass(frozen=True)
+class DecodeState:
+    """What decoding carries: the frame that still waits for its successor, and what sounds.
+
+    `voice` is the note id that sounds per key, or -1.
+    """
+
+    index: int
+    waiting: Frame | None
+    before: Array
+    voice: NDArray[np.int64]
+    next_voice: int
+    pedal: bool
+
+    @staticmethod
+    def initial(pitches: int) -> DecodeState:
+        """Nothing heard, nothing sounds."""
+        zeros = np.zeros(pitches, np.float32)
+        return DecodeState(-1, None, zeros, np.full(pitches, _SILENT), 0, False)
+
+
+def decode(frames: list[Frame], state: DecodeState, settings: DecodeSettings) -> tuple[Events, DecodeState]:
+    """Decide all frames but the newest, which waits for its successor.
+
+    Times are samples of the stream at the network's rate.
+    """
+    notes: list[NoteOn | NoteOff] = []
+    controls: list[Control] = []
+    for frame in frames:
+        if state.waiting is not None:
+            state = _decide(state, frame.onset, settings, notes, controls)
+        state = replace(state, waiting=frame, index=state.index + 1)
+    until = max(0, state.index * settings.hop + settings.hop // 2 - settings.delay)
+    return Events(until, tuple(notes), tuple(controls)), state
+
+
+def finish(state: DecodeState, settings: DecodeSettings) -> Events:
+    """Decide the waiting frame, then end all that sounds and lift the pedal."""
+    notes: list[NoteOn | NoteOff] = []
+    controls: list[Control] = []
+    if state.waiting is not None:
+        state = _decide(state, np.zeros_like(state.before), settings, notes, controls)
+    end = max(0, (state.index + 1) * settings.hop + settings.hop // 2 - settings.delay)
+    for key in np.flatnonzero(state.voice != _SILENT):
+        notes.append(_off(int(key), end, state.voice, settings))
+    if state.pedal:
+        controls.append(Control(end, Controller.SUSTAIN, 0.0))
+    return Events(end, tuple(notes), tuple(controls))
+
+
+def _decide(
+    state: DecodeState,
+    after: Array,
+    settings: DecodeSettings,
+    notes: list[NoteOn | NoteOff],
+    controls: list[Control],
+) -> DecodeState:
+    frame = state.waiting
+    assert frame is not None
+    now = max(0, (state.index + 1) * settings.hop - settings.delay)
+    struck = _peaks(state.before, frame.onset, after, settings.onset)
+    gone = frame.active < settings.offset
+    if settings.raw:
+        gone |= frame.key < settings.key
+        state = _follow_pedal(state, frame.pedal, now, settings, controls)
+    ended = (state.voice != _SILENT) & gone & ~struck
+    if not (struck.any() or ended.any()):
+        return replace(state, before=frame.onset)
+    voice, number = state.voice.copy(), state.next_voice
+    found: list[NoteOn | NoteOff] = [_off(int(key), now, voice, settings) for key in np.flatnonzero(ended)]
+    voice[ended] = _SILENT
+    for key in np.flatnonzero(struck):
+        time = max(0, now + round(float(np.clip(frame.shift[key], -0.5, 0.5)) * settings.hop))
+        if voice[key] != _SILENT:
+            found.append(_off(int(key), time, voice, settings))
+        certainty = float(state.before[key] + frame.onset[key] + after[key])
+        velocity = float(np.clip(frame.velocity[key], 1 / 127, 1))
+        pitch = settings.lowest + int(key)
+        found.append(NoteOn(time, pitch, velocity, number, confidence=min(1.0, certainty)))
+        voice[key] = number
+        number += 1
+    notes.extend(sorted(found, key=lambda event: event.time))
+    return replace(state, before=frame.onset, voice=voice, next_voice=number)
+
+
+def _peaks(before: Array, now: Array, after: Array, threshold: float) -> NDArray[np.bool_]:
+    """An onset is where its probability peaks, if it and its larger neighbour add up to enough."""
+    beside = np.maximum(before, after)
+    return (now >= before) & (now > after) & (now + beside > threshold) & (now > threshold / 2)
+
+
+def _off(key: int, time: int, voice: NDArray[np.int64], settings: DecodeSettings) -> NoteOff:
+    return NoteOff(time, settings.lowest + key, 0.5, int(voice[key]))
+
+
+def _follow_pedal(
+    state: DecodeState, probability: float, now: int, settings: DecodeSettings, controls: list[Control]
+) -> DecodeState:
+    # A margin around the threshold, so that a doubtful pedal does not flutter.
+    threshold = settings.pedal + (-0.15 if state.pedal else 0.15)
+    down = probability > threshold
+    if down == state.pedal:
+        return state
+    controls.append(Control(now, Controller.SUSTAIN, float(down)))
+    return replace(state, pedal=down)

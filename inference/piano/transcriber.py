@@ -1,0 +1,89 @@
+"""The piano system: network and decoder behind the `Transcriber` contract."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from inference.events import Events, merge
+from inference.piano.config import LOWEST, PITCHES, STATE_WEIGHTS, NoteState, Output
+from inference.piano.decode import DecodeSettings, DecodeState, Frame, decode, finish
+from inference.piano.network import NetworkState, PianoNetwork
+from inference.streaming import split, stack
+
+_PIECE = 500
+"""Frames per network call; bounds memory when a step brings minutes of audio."""
+
+
+class PianoState(NamedTuple):
+    """One stream: what the network and the decoder carry."""
+
+    network: NetworkState
+    decoder: DecodeState
+
+
+class PianoTranscriber:
+    """Hears one piano: mono audio at `rate` to notes with velocity, and the sustain pedal."""
+
+    def __init__(self, network: PianoNetwork, settings: DecodeSettings) -> None:
+        if not network.config.joint:
+            raise ValueError(f"network {network.config.name!r} has no sub-frame onset; use a joint one")
+        self.network = network.eval()
+        self.settings = settings
+        self.rate, self.hop = network.config.rate, network.config.hop
+        # A frame's onset lies up to half a hop before its middle, and the decoder waits for the
+        # next frame; the hop itself is counted by whoever waits for it to fill.
+        self.latency = settings.delay + self.hop // 2
+        self._log_weights = torch.tensor(STATE_WEIGHTS).log()
+
+    def start(self) -> PianoState:
+        """State of a stream that has heard nothing."""
+        return PianoState(self.network.init_state(1), DecodeState.initial(PITCHES))
+
+    def step(self, audio: Tensor, states: Sequence[PianoState]) -> tuple[list[Events], list[PianoState]]:
+        """Advance several streams: audio `(batch, samples)`, a multiple of `hop` samples."""
+        network = stack([state.network for state in states])
+        decoders = [state.decoder for state in states]
+        found: list[list[Events]] = [[] for _ in states]
+        for piece in torch.split(audio, _PIECE * self.hop, dim=1):
+            with torch.inference_mode():
+                output, network = self.network.step(piece, network)
+            for row, frames in enumerate(self._frames(output)):
+                events, decoders[row] = decode(frames, decoders[row], self.settings)
+                found[row].append(events)
+        networks = split(network, [1] * len(states))
+        after = [PianoState(n, d) for n, d in zip(networks, decoders, strict=True)]
+        return [merge(parts) for parts in found], after
+
+    def finish(self, state: PianoState) -> Events:
+        """Hear silence until all is decided, then end what still sounds."""
+        rest = -(-self.latency // self.hop) + 1
+        (events,), (state,) = self.step(torch.zeros(1, rest * self.hop), [state])
+        return merge([events, finish(state.decoder, self.settings)])
+
+    def _frames(self, output: Tensor) -> list[list[Frame]]:
+        """Network output `(batch, frames, 88, outputs)` as frames for the decoder."""
+        states = torch.softmax(output[..., : len(NoteState)] - self._log_weights, -1)
+        onset = states[..., NoteState.ONSET] + states[..., NoteState.REONSET]
+        active = onset + states[..., NoteState.SUSTAIN]
+        key = torch.sigmoid(output[..., Output.KEY])
+        pedal = torch.sigmoid(output[:, :, 0, Output.PEDAL])
+        columns = [onset, active, output[..., Output.VELOCITY], output[..., Output.SHIFT], key]
+        arrays = [column.numpy().astype(np.float32, copy=False) for column in columns]
+        return [
+            [
+                Frame(*(array[row, frame] for array in arrays), pedal=float(pedal[row, frame]))
+                for frame in range(output.shape[1])
+            ]
+            for row in range(len(output))
+        ]
+
+
+def decode_settings(network: PianoNetwork, **thresholds: float | bool) -> DecodeSettings:
+    """Decoder settings that fit a network's frames."""
+    config = network.config
+    return DecodeSettings(config.hop, config.delay, LOWEST, **thresholds)  # type: ignore[arg-type]

@@ -1,0 +1,120 @@
+"""The training diet: chunks of recordings and of freshly sampled performances, with labels."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.random import Generator
+from torch import Tensor
+from torch.utils.data import IterableDataset
+
+from inference.features import LogFrequencySpectrogram, MelSpectrogram
+from inference.piano.config import PianoConfig
+from inference.piano.labels import Floats, FrameLabels, NoteTable, frame_labels
+from inference.training.augment import Augment
+from inference.training.corpus import RATE, Recording
+from inference.training.sampler import Sampler
+
+
+class Batch(NamedTuple):
+    """Features `(batch, frames, windows, bins)` and targets `(batch, frames, 88)`; NaN = unknown."""
+
+    features: Tensor
+    state: Tensor
+    velocity: Tensor
+    shift: Tensor
+    key: Tensor
+    pedal: Tensor
+
+
+@dataclass(frozen=True)
+class MixConfig:
+    """Chunk length, batch size, and the part of chunks that comes from recordings."""
+
+    chunk_s: float = 4.0
+    batch: int = 3
+    recorded: float = 0.5
+
+
+class Mix(IterableDataset[Batch]):
+    """An endless stream of batches, different for each seed."""
+
+    def __init__(
+        self,
+        network: PianoConfig,
+        front_end: LogFrequencySpectrogram | MelSpectrogram,
+        recordings: Sequence[Recording],
+        sampler: Sampler,
+        augment: Augment,
+        config: MixConfig,
+        seed: int,
+    ) -> None:
+        self.network, self.front_end, self.recordings = network, front_end, recordings
+        self.sampler, self.augment, self.config, self.seed = sampler, augment, config, seed
+        self.weights = _even_pianos(recordings)
+
+    def __iter__(self) -> Iterator[Batch]:
+        torch.set_num_threads(1)
+        random = np.random.default_rng(self.seed)
+        while True:
+            yield self.draw(random)
+
+    def draw(self, random: Generator) -> Batch:
+        """One batch."""
+        frames = int(self.config.chunk_s * RATE / self.network.hop)
+        length = frames * self.network.hop
+        chunks = [self._chunk(random, frames, length) for _ in range(self.config.batch)]
+        audio = self.augment(torch.from_numpy(np.stack([audio for audio, _ in chunks])), random)
+        with torch.no_grad():
+            features = self.front_end(audio)
+        columns = zip(*[vars(labels).values() for _, labels in chunks], strict=True)
+        return Batch(features, *[torch.from_numpy(np.stack(column)) for column in columns])
+
+    def _chunk(self, random: Generator, frames: int, length: int) -> tuple[Floats, FrameLabels]:
+        while True:
+            pedal: Floats | None = None
+            if random.random() < self.config.recorded:
+                index = random.choice(len(self.recordings), p=self.weights)
+                cut = _cut(self.recordings[index], random, length)
+            else:
+                sampled = self.sampler.excerpt(random, length)
+                cut, pedal = (sampled[:2], sampled[2]) if sampled else (None, None)
+            if cut is not None:
+                audio, notes = cut
+                return audio, frame_labels(notes, pedal, frames, self.network)
+
+
+def _cut(recording: Recording, random: Generator, length: int) -> tuple[Floats, NoteTable] | None:
+    """A piece of a recording, at times transposed and detuned by resampling."""
+    semitones = int(random.choice([-2, -1, 1, 2])) if random.random() < 0.4 else 0
+    cents = random.normal(0, 12) if random.random() < 0.7 else 0.0
+    speed = 2 ** ((semitones + cents / 100) / 12)
+    need = int(length * speed) + 2
+    if len(recording.audio) <= need + 1:
+        return None
+    start = int(random.integers(0, len(recording.audio) - need))
+    audio = recording.audio[start : start + need].astype(np.float32) / 32_768
+    if speed == 1:
+        audio = audio[:length]
+    else:
+        position = np.arange(length) * speed
+        whole = position.astype(np.int64)
+        part = (position - whole).astype(np.float32)
+        audio = audio[whole] * (1 - part) + audio[whole + 1] * part
+    notes = recording.notes
+    near = (notes.offset > start / RATE - 1) & (notes.onset < (start + need) / RATE + 1)
+    notes = notes.select(near).moved(-start / RATE, 1 / speed, semitones)
+    return audio, notes.select((notes.pitch >= 21) & (notes.pitch <= 108))
+
+
+def _even_pianos(recordings: Sequence[Recording]) -> Floats:
+    """Long recordings weigh more, but a piano with much audio only as the root of it."""
+    length = np.array([len(r.audio) for r in recordings], np.float64)
+    pianos = np.array([r.piano for r in recordings])
+    totals = np.array([length[pianos == piano].sum() for piano in pianos])
+    weights = length / np.sqrt(totals)
+    return weights / weights.sum()

@@ -1,0 +1,147 @@
+"""Performances through sampled pianos, thousands of times faster than they sound."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numba
+import numpy as np
+from numpy.random import Generator
+from numpy.typing import NDArray
+
+from inference.piano.labels import Floats, NoteTable
+from inference.training.corpus import RATE, Performance, cut_repeats
+from inference.training.pianos import Bank
+
+LEAD_S = 3.0
+"""Seconds before an excerpt that are played too, so that it begins with sounding notes."""
+
+_compile: Callable[[Any], Any] = numba.njit(fastmath=True, cache=True)
+
+
+@_compile
+def _play(  # type: ignore[no-untyped-def]  # noqa: ANN202
+    audio, begin, end, ratio, gain, start, stop, release, out
+):
+    length = out.shape[0]
+    for i in range(len(begin)):
+        decay = np.exp(-1.0 / release[i])
+        last = min(length, stop[i] + int(release[i] * 7))
+        available = end[i] - begin[i]
+        envelope = gain[i] / 32000.0
+        position = 0.0
+        for j in range(start[i], last):
+            whole = int(position)
+            if whole >= available - 1:
+                break
+            if j >= stop[i]:
+                envelope *= decay
+            if j >= 0:
+                part = position - whole
+                k = begin[i] + whole
+                out[j] += envelope * (audio[k] * (1 - part) + audio[k + 1] * part)
+            position += ratio[i]
+
+
+class Sampler:
+    """Draws an excerpt of a performance and plays it on a piano that no two excerpts share.
+
+    Per excerpt: piano, tempo, transposition, touch, velocity curve, tuning and its stretch,
+    level per key, damper speed, and how much of the range is soft, low or without pedal.
+    """
+
+    def __init__(self, performances: Sequence[Performance], banks: Sequence[Bank], weights: Floats) -> None:
+        self.performances, self.banks = performances, banks
+        self.weights = weights / weights.sum()
+        self.loudness = _loudness_model(banks[0])
+
+    def excerpt(self, random: Generator, length: int) -> tuple[Floats, NoteTable, Floats] | None:
+        """`length` samples, their notes and pedal spans in seconds; None if the place is empty."""
+        performance = self.performances[random.integers(len(self.performances))]
+        found = _cut(performance, random, length / RATE)
+        if found is None:
+            return None
+        notes, pedal = found
+        velocity, slope = _touch(notes, random)
+        notes = NoteTable(
+            notes.onset, notes.offset, notes.release, notes.pitch, (velocity / 127).astype(np.float32)
+        )
+        bank = self.banks[random.choice(len(self.banks), p=self.weights)]
+        audio = self._render(bank, notes, slope, random, length)
+        return audio, notes, pedal
+
+    def _render(self, bank: Bank, notes: NoteTable, slope: float, random: Generator, length: int) -> Floats:
+        pitch, velocity = notes.pitch, notes.velocity * 127
+        tone = _nearest_tone(bank, pitch, velocity, random)
+        keys = np.arange(128)
+        cents = random.normal(0, 2.5, 128) + random.normal(0, 10) + (keys - 64) / 64 * random.normal(0, 5)
+        colour = random.normal(0, 1.5, 128) + (keys - 64) / 64 * random.normal(0, 3)
+        middle = self.loudness[pitch, 75]
+        decibels = middle + (self.loudness[pitch, velocity.astype(int)] - middle) * slope + colour[pitch]
+        ratio = 2 ** ((pitch - bank.root[tone] + cents[pitch] / 100) / 12)
+        damper = np.where(pitch > 89, 2.0, 0.04 + 0.10 * (1 - (pitch - 21) / 88)) * random.uniform(0.5, 1.7)
+        lead = int(LEAD_S * RATE)
+        out = np.zeros(length + lead, np.float32)
+        _play(
+            bank.audio,
+            bank.edges[tone],
+            bank.edges[tone + 1],
+            ratio.astype(np.float32),
+            (10 ** (decibels / 20) / bank.level[tone]).astype(np.float32),
+            (notes.onset * RATE).astype(np.int64) + lead,
+            (notes.offset * RATE).astype(np.int64) + lead,
+            (damper * RATE).astype(np.float32),
+            out,
+        )
+        # Soft passages stay softer than loud ones, though every excerpt is scaled.
+        quiet = float(np.clip(0.35 * (np.percentile(velocity, 95) - 100), -24, 0)) * slope
+        return out[lead:] / (np.abs(out[lead:]).max() + 1e-3) * 0.9 * np.float32(10 ** (quiet / 20))
+
+
+def _cut(performance: Performance, random: Generator, seconds: float) -> tuple[NoteTable, Floats] | None:
+    stretch, transpose = random.uniform(0.85, 1.2), int(random.integers(-6, 7))
+    notes = performance.notes
+    start = float(notes.onset[random.integers(len(notes))]) - random.uniform(0, seconds) / stretch
+    notes = notes.moved(-start, stretch, transpose)
+    if random.random() < 0.15:
+        notes = notes.moved(0, 1, -12 if notes.pitch.mean() > 55 else 0)
+    keep = (notes.offset > -LEAD_S) & (notes.onset < seconds) & (notes.onset > -LEAD_S)
+    notes = notes.select(keep & (notes.pitch >= 21) & (notes.pitch <= 108))
+    if len(notes) < 3:
+        return None
+    pedal = (performance.pedal - start) * np.float32(stretch)
+    if random.random() < 0.2:
+        notes = NoteTable(notes.onset, notes.release, notes.release, notes.pitch, notes.velocity)
+        pedal = np.zeros((0, 2), np.float32)
+    return cut_repeats(notes), pedal
+
+
+def _touch(notes: NoteTable, random: Generator) -> tuple[NDArray[np.float64], float]:
+    velocity = 127 * notes.velocity ** (2 ** random.normal(0, 0.35)) + random.normal(0, 6)
+    if random.random() < 0.3:
+        velocity = velocity * random.uniform(0.4, 0.8)
+    return np.clip(velocity, 4, 127), random.uniform(0.75, 1.35)
+
+
+def _nearest_tone(
+    bank: Bank, pitch: NDArray[np.int64], velocity: Floats, random: Generator
+) -> NDArray[np.int64]:
+    wanted = pitch + random.normal(0, 0.5)
+    distance = np.abs(bank.root[None] - wanted[:, None])
+    near = distance.min(1, keepdims=True)
+    strength = velocity + random.normal(0, 5)
+    cost = np.where(distance <= near + 0.3, 0, 1e6) + np.abs(bank.velocity[None] - strength[:, None])
+    return cost.argmin(1)
+
+
+def _loudness_model(bank: Bank) -> Floats:
+    """Decibels by pitch and velocity, `(128, 128)`, smoothed from one well recorded piano."""
+    roots = np.unique(bank.root)
+    rows = []
+    for root in roots:
+        own = bank.root == root
+        rows.append(np.interp(np.arange(128), bank.velocity[own], 20 * np.log10(bank.loudness[own] + 1e-6)))
+    table = np.array(rows)
+    table = (np.vstack([table[:1], table[:-1]]) + 2 * table + np.vstack([table[1:], table[-1:]])) / 4
+    return np.stack([np.interp(np.arange(128), roots, table[:, v]) for v in range(128)], 1).astype(np.float32)
