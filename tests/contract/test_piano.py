@@ -1,0 +1,206 @@
+"""The piano networks: published sizes, exact streaming, the promised lateness."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from inference.features import LogFrequencyConfig, MelConfig
+from inference.piano.acoustic import AcousticNet, FilmBlock
+from inference.piano.config import (
+    CONFIGS,
+    LIGHT,
+    PAR,
+    PAR_COMPACT,
+    PITCHES,
+    BlockConfig,
+    HarmonicConfig,
+    NoteState,
+)
+from inference.piano.network import PianoNetwork
+from inference.streaming import verify_streaming
+
+torch.set_num_threads(1)
+
+SMALL = {
+    "par": replace(
+        PAR,
+        front_end=MelConfig(window=256, hop=64, bins=24, lowest_hz=100.0),
+        blocks=(BlockConfig(4, (3, 3), 2), BlockConfig(4, (3, 1), 2), BlockConfig(4, (1, 3), 1)),
+        features=4,
+        hidden=6,
+    ),
+    "par-compact": replace(
+        PAR_COMPACT,
+        front_end=MelConfig(window=256, hop=64, bins=24, lowest_hz=100.0),
+        blocks=(BlockConfig(4, (3, 3), 2), BlockConfig(4, (3, 3), 2)),
+        features=4,
+        hidden=6,
+    ),
+    "light": replace(
+        LIGHT,
+        front_end=LogFrequencyConfig(hop=80, windows=(512, 256, 128)),
+        harmonic=HarmonicConfig(6, 8, 2, 4, 4),
+        features=6,
+        hidden=8,
+    ),
+}
+
+
+def restless(config, seed=0):
+    """A network with random weights whose decisions change all the time, in evaluation mode."""
+    torch.manual_seed(seed)
+    network = PianoNetwork(config).eval()
+    with torch.no_grad():
+        for module in network.modules():
+            if isinstance(module, torch.nn.BatchNorm1d | torch.nn.BatchNorm2d):
+                module.running_mean.normal_(0, 0.1)
+                module.running_var.uniform_(0.5, 1.5)
+        network.note_head.weight[: len(NoteState)].mul_(40)
+        for _ in range(3):  # no state may be the favourite
+            heard = network(noise(40 * config.hop, torch.Generator().manual_seed(9)))
+            usual = heard[..., : len(NoteState)].flatten(0, 2).median(0).values
+            network.note_head.bias[: len(NoteState)] -= usual
+    return network
+
+
+def noise(length, generator):
+    return torch.randn(2, length, generator=generator) * 0.2
+
+
+@pytest.mark.parametrize(
+    "config, total, parts",
+    [
+        (
+            PAR,
+            19_731_868,
+            {
+                ("note_acoustic",): 9_821_424,
+                ("velocity_acoustic",): 9_821_424,
+                ("context",): 2_710,
+                ("notes", "note_head"): 38_645,
+                ("velocities", "velocity_head"): 47_665,
+            },
+        ),
+        (
+            PAR_COMPACT,
+            2_680_382,
+            {
+                ("note_acoustic",): 1_295_681,
+                ("velocity_acoustic",): 1_295_681,
+                ("context",): 2_710,
+                ("notes", "note_head"): 38_645,
+                ("velocities", "velocity_head"): 47_665,
+            },
+        ),
+    ],
+    ids=["par", "par-compact"],
+)
+def test_published_networks_have_the_published_size(config, total, parts):
+    network = PianoNetwork(config)
+    size = {name: sum(p.numel() for p in child.parameters()) for name, child in network.named_children()}
+    assert sum(p.numel() for p in network.parameters()) == total
+    for names, expected in parts.items():
+        assert sum(size[name] for name in names) == expected, names
+    assert sum(parts.values()) == total
+
+
+def test_the_light_network_is_light():
+    assert sum(p.numel() for p in PianoNetwork(LIGHT).parameters()) < 300_000
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_networks_stream(name):
+    network = restless(SMALL[name])
+    length = 64 * network.config.hop + 17
+    with torch.no_grad():
+        states = network(noise(length, torch.Generator().manual_seed(0)))[..., : len(NoteState)].argmax(-1)
+    changes = (states[:, 1:] != states[:, :-1]).float().mean()
+    assert len(states.unique()) >= 3 and changes > 0.01, "the test wants decisions that change"
+    verify_streaming(network, noise, length, tolerance=1e-4)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", CONFIGS)
+def test_networks_stream_at_full_size(name):
+    verify_streaming(restless(CONFIGS[name]), noise, 3 * 4_096 + 17, trials=2, tolerance=1e-3)
+
+
+@pytest.mark.parametrize("time_widths", [(1, 1), (3, 1), (1, 3), (3, 3), (5, 3)])
+def test_film_blocks_stream_and_are_late_as_they_say(time_widths):
+    torch.manual_seed(0)
+    block = FilmBlock(3, 8, BlockConfig(4, time_widths, 2), film=True).eval()
+    block.norm.running_mean.normal_()
+    verify_streaming(block, lambda n, g: torch.randn(2, 3, n, 8, generator=g), 40)
+    x = torch.randn(1, 3, 40, 8)
+    with torch.no_grad():
+        centred, late = centred_block(block, x), block(x)
+    lag = sum(width // 2 for width in time_widths)
+    assert block.latency == lag
+    edge = 2 * lag  # a stream begins with carried zeros behind the bias, a centred signal with padding
+    assert torch.allclose(late[:, :, edge + lag :], centred[:, :, edge : 40 - lag], atol=1e-5)
+
+
+def centred_block(block, x):
+    """The published, non-causal form of a block, from the same weights."""
+
+    def conv(layer, y):
+        time, bins = layer.conv.kernel_size
+        return F.conv2d(y, layer.conv.weight, layer.conv.bias, padding=(time // 2, bins // 2))
+
+    x = block.film(F.relu(conv(block.first, x)))
+    y = block.film(block.norm(conv(block.second, x)))
+    return F.max_pool2d(F.relu(x + y), (1, block.pool))
+
+
+@pytest.mark.parametrize("name", ["par", "par-compact"])
+def test_acoustic_net_is_the_published_one_six_frames_late(name):
+    config = replace(SMALL[name], blocks=tuple(BlockConfig(4, (3, 3), pool) for pool in (2, 2, 1)))
+    torch.manual_seed(1)
+    net = AcousticNet(config, 1, 24).eval()
+    x = torch.randn(2, 60, 24)
+    with torch.no_grad():
+        y = x.unsqueeze(1)
+        for block in net.blocks:
+            y = centred_block(block, y)
+        offline, late = net.head(y), net(x)
+    assert net.latency == 6
+    assert torch.allclose(late[:, 18:], offline[:, 12:54], atol=1e-5)
+
+
+def test_published_networks_are_late_by_six_frames():
+    assert PianoNetwork(PAR_COMPACT).frame_latency == 6
+    assert PianoNetwork(LIGHT).frame_latency == 0
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_a_network_gives_a_frame_per_hop(name):
+    network = restless(SMALL[name])
+    hop = network.config.hop
+    with torch.no_grad():
+        y, state = network.step(torch.zeros(1, hop - 1), network.init_state(1))
+        assert y.shape == (1, 0, PITCHES, network.config.outputs)
+        y, _ = network.step(torch.zeros(1, 3 * hop + 1), state)
+    assert y.shape == (1, 4, PITCHES, network.config.outputs) and torch.isfinite(y).all()
+
+
+def test_the_recursive_context_matters():
+    """What a network decided in one frame changes the next."""
+    network = restless(SMALL["par"])
+    x = noise(64 * 40, torch.Generator().manual_seed(3))[:1]
+    with torch.no_grad():
+        _, state = network.step(x[:, :1_280], network.init_state(1))
+        expected, _ = network.step(x[:, 1_280:], state)
+        forgotten = state._replace(context=network.init_state(1).context)
+        changed, _ = network.step(x[:, 1_280:], forgotten)
+    assert (expected - changed).abs().max() > 1e-3
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_every_weight_learns(name):
+    network = restless(SMALL[name]).train()
+    # The recursive networks learn with the context given; their whole path is covered by `forward`.
+    network(noise(64 * 20, torch.Generator().manual_seed(0))).square().sum().backward()
+    idle = [key for key, p in network.named_parameters() if p.grad is None or not p.grad.abs().sum() > 0]
+    assert not [key for key in idle if not key.startswith("context.")], idle
