@@ -237,8 +237,8 @@ class Link:
     def _lose(self, trouble: LinkError) -> list[wire.Events]:
         """Panic, let go of the socket, try again later."""
         log.warning("%s", trouble)
+        self.losses += self.state is State.READY
         self.trouble, self.state = trouble, State.LOST
-        self.losses += 1
         self._disconnect()
         self._wait_longer(time.monotonic())
         return self._panic()
