@@ -149,7 +149,7 @@ class PitchwiseLstm(Streaming[LstmState]):
         self.pitches = pitches
 
     def init_state(self, batch: int) -> LstmState:
-        weight = self.lstm.weight_ih_l0
+        weight = next(self.lstm.parameters())
         shape = (batch, self.pitches, self.lstm.num_layers * self.lstm.hidden_size)
         return LstmState(weight.new_zeros(shape), weight.new_zeros(shape))
 
@@ -176,14 +176,14 @@ class HarmonicGather(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, offsets: Sequence[int], first: int, pitches: int) -> Tensor:  # noqa: D102
+    def forward(ctx: Any, x: Tensor, offsets: Sequence[int], first: int, pitches: int) -> Tensor:
         below, above = _margins(offsets, first, pitches, x.shape[-2])
         padded = F.pad(x, (0, 0, below, above))
         ctx.plan = (offsets, first, pitches, below, x.shape)
         return torch.cat([padded.narrow(-2, below + first + o, pitches) for o in offsets], -1)
 
     @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None, None]:  # noqa: D102
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None, None]:
         (grad,) = grads
         offsets, first, pitches, below, shape = ctx.plan
         _, above = _margins(offsets, first, pitches, shape[-2])

@@ -13,6 +13,7 @@ import torch
 import torch.distributed as dist
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.multiprocessing.spawn import spawn
 from torch.utils.data import DataLoader
 
 from inference.piano.config import CONFIGS, STATE_WEIGHTS, NoteState, Output, PianoConfig
@@ -104,7 +105,7 @@ def run(settings: PianoRun) -> None:
         return
     meeting = settings.folder / "ranks"
     meeting.unlink(missing_ok=True)
-    torch.multiprocessing.spawn(  # type: ignore[no-untyped-call]
+    spawn(  # type: ignore[no-untyped-call]
         _rank, (settings, meeting.resolve().as_uri()), nprocs=settings.loop.ranks
     )
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -73,13 +72,13 @@ class PianoTranscriber:
         key = torch.sigmoid(output[..., Output.KEY])
         pedal = torch.sigmoid(output[:, :, 0, Output.PEDAL])
         columns = [onset, active, output[..., Output.VELOCITY], output[..., Output.SHIFT], key]
-        arrays = [column.numpy().astype(np.float32, copy=False) for column in columns]
+        on, sound, velocity, shift, down = (column.numpy() for column in columns)
         return [
             [
-                Frame(*(array[row, frame] for array in arrays), pedal=float(pedal[row, frame]))
-                for frame in range(output.shape[1])
+                Frame(on[r, f], sound[r, f], velocity[r, f], shift[r, f], down[r, f], float(pedal[r, f]))
+                for f in range(output.shape[1])
             ]
-            for row in range(len(output))
+            for r in range(len(output))
         ]
 
 

@@ -121,7 +121,8 @@ def _agree(parameters: list[nn.Parameter], config: LoopConfig, used_s: float) ->
     flat = torch.cat([g.reshape(-1) for g in grads] + [torch.tensor([used_s])])
     dist.all_reduce(flat)
     flat /= config.ranks
-    for parameter, part in zip(parameters, flat[:-1].split([p.numel() for p in parameters]), strict=True):
+    parts = torch.split(flat[:-1], [p.numel() for p in parameters])
+    for parameter, part in zip(parameters, parts, strict=True):
         parameter.grad = part.view_as(parameter).clone()
     return float(flat[-1])
 

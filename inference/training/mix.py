@@ -97,14 +97,14 @@ def _cut(recording: Recording, random: Generator, length: int) -> tuple[Floats, 
     if len(recording.audio) <= need + 1:
         return None
     start = int(random.integers(0, len(recording.audio) - need))
-    audio = recording.audio[start : start + need].astype(np.float32) / 32_768
+    audio = recording.audio[start : start + need].astype(np.float32) / np.float32(32_768)
     if speed == 1:
         audio = audio[:length]
     else:
         position = np.arange(length) * speed
         whole = position.astype(np.int64)
         part = (position - whole).astype(np.float32)
-        audio = audio[whole] * (1 - part) + audio[whole + 1] * part
+        audio = (audio[whole] * (1 - part) + audio[whole + 1] * part).astype(np.float32)
     notes = recording.notes
     near = (notes.offset > start / RATE - 1) & (notes.onset < (start + need) / RATE + 1)
     notes = notes.select(near).moved(-start / RATE, 1 / speed, semitones)
@@ -117,4 +117,5 @@ def _even_pianos(recordings: Sequence[Recording]) -> Floats:
     pianos = np.array([r.piano for r in recordings])
     totals = np.array([length[pianos == piano].sum() for piano in pianos])
     weights = length / np.sqrt(totals)
-    return weights / weights.sum()
+    even: Floats = weights / weights.sum()
+    return even

@@ -95,7 +95,7 @@ def load_soundfont(path: Path, program: int = 0, bank: int = 0) -> Bank:
     for root in _SOUNDFONT_ROOTS:
         for velocity in _SOUNDFONT_VELOCITIES:
             synth.noteon(0, root, velocity)
-            stereo = synth.get_samples(6 * RATE).reshape(-1, 2).astype(np.float32) / 32_768
+            stereo = synth.get_samples(6 * RATE).reshape(-1, 2).astype(np.float32) / np.float32(32_768)
             synth.noteoff(0, root)
             synth.all_sounds_off(0)
             synth.get_samples(RATE // 4)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numba
@@ -21,9 +22,17 @@ _compile: Callable[[Any], Any] = numba.njit(fastmath=True, cache=True)
 
 
 @_compile
-def _play(  # type: ignore[no-untyped-def]  # noqa: ANN202
-    audio, begin, end, ratio, gain, start, stop, release, out
-):
+def _play(
+    audio: NDArray[np.int16],
+    begin: NDArray[np.int64],
+    end: NDArray[np.int64],
+    ratio: Floats,
+    gain: Floats,
+    start: NDArray[np.int64],
+    stop: NDArray[np.int64],
+    release: Floats,
+    out: Floats,
+) -> None:
     length = out.shape[0]
     for i in range(len(begin)):
         decay = np.exp(-1.0 / release[i])
@@ -58,15 +67,13 @@ class Sampler:
 
     def excerpt(self, random: Generator, length: int) -> tuple[Floats, NoteTable, Floats] | None:
         """`length` samples, their notes and pedal spans in seconds; None if the place is empty."""
-        performance = self.performances[random.integers(len(self.performances))]
+        performance = self.performances[int(random.integers(len(self.performances)))]
         found = _cut(performance, random, length / RATE)
         if found is None:
             return None
         notes, pedal = found
         velocity, slope = _touch(notes, random)
-        notes = NoteTable(
-            notes.onset, notes.offset, notes.release, notes.pitch, (velocity / 127).astype(np.float32)
-        )
+        notes = replace(notes, velocity=(velocity / 127).astype(np.float32))
         bank = self.banks[random.choice(len(self.banks), p=self.weights)]
         audio = self._render(bank, notes, slope, random, length)
         return audio, notes, pedal
@@ -96,7 +103,9 @@ class Sampler:
         )
         # Soft passages stay softer than loud ones, though every excerpt is scaled.
         quiet = float(np.clip(0.35 * (np.percentile(velocity, 95) - 100), -24, 0)) * slope
-        return out[lead:] / (np.abs(out[lead:]).max() + 1e-3) * 0.9 * np.float32(10 ** (quiet / 20))
+        scale = np.float32(0.9 * 10 ** (quiet / 20) / (np.abs(out[lead:]).max() + 1e-3))
+        scaled: Floats = out[lead:] * scale
+        return scaled
 
 
 def _cut(performance: Performance, random: Generator, seconds: float) -> tuple[NoteTable, Floats] | None:
@@ -112,7 +121,7 @@ def _cut(performance: Performance, random: Generator, seconds: float) -> tuple[N
         return None
     pedal = (performance.pedal - start) * np.float32(stretch)
     if random.random() < 0.2:
-        notes = NoteTable(notes.onset, notes.release, notes.release, notes.pitch, notes.velocity)
+        notes = replace(notes, offset=notes.release)
         pedal = np.zeros((0, 2), np.float32)
     return cut_repeats(notes), pedal
 
@@ -132,7 +141,8 @@ def _nearest_tone(
     near = distance.min(1, keepdims=True)
     strength = velocity + random.normal(0, 5)
     cost = np.where(distance <= near + 0.3, 0, 1e6) + np.abs(bank.velocity[None] - strength[:, None])
-    return cost.argmin(1)
+    best: NDArray[np.int64] = cost.argmin(1)
+    return best
 
 
 def _loudness_model(bank: Bank) -> Floats:
