@@ -16,14 +16,14 @@ from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from importlib import import_module
 from math import gcd
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from inference.clock import rescale
-from inference.events import Events, merge
+from inference.events import Beat, Control, Events, LanePoint, NoteOff, NoteOn, merge
 from inference.resample import GROUP, Resampler
 from inference.streaming import Transcriber
 
@@ -32,6 +32,8 @@ SYSTEMS = {"piano": "inference.piano"}
 
 LOUDEST = 1e6
 """Samples beyond +120 dB of full scale are no sound; like NaN and infinity they count as silence."""
+
+Event = TypeVar("Event", NoteOn | NoteOff, Control, LanePoint, Beat)
 
 _log = logging.getLogger(__name__)
 
@@ -89,6 +91,7 @@ class Stream:
         self._pushed = 0  # samples that went on
         self._final_until = origin
         self._end = sys.maxsize  # host sample after the last, once known
+        self._beyond: set[int] = set()  # voices that began after it
         self._ended = False
         self._warned = False
 
@@ -171,19 +174,34 @@ class Stream:
 
     def _mapped(self, events: Events) -> Events:
         """Events of the transcriber in host samples, none before the stream began or after its end."""
-        model, rate, origin, end = self.transcriber.rate, self.rate, self.origin, self._end
-
-        def host(time: int) -> int:
-            return min(max(rescale(time, model, rate), 0) + origin, end)
-
-        self._final_until = max(self._final_until, host(events.final_until))
+        self._final_until = max(self._final_until, min(self._host(events.final_until), self._end))
         return Events(
             final_until=self._final_until,
-            notes=tuple([replace(event, time=host(event.time)) for event in events.notes]),
-            controls=tuple([replace(event, time=host(event.time)) for event in events.controls]),
-            lanes=tuple([replace(event, time=host(event.time)) for event in events.lanes]),
-            beats=tuple([replace(event, time=host(event.time)) for event in events.beats]),
+            notes=tuple([self._at_host(event) for event in events.notes if self._within(event)]),
+            controls=tuple([self._at_host(event) for event in events.controls if self._within(event)]),
+            lanes=tuple([self._at_host(event) for event in events.lanes if self._within(event)]),
+            beats=tuple([self._at_host(event) for event in events.beats if self._within(event)]),
         )
+
+    def _host(self, time: int) -> int:
+        """Host sample of a time of the transcriber."""
+        return self.origin + max(rescale(time, self.transcriber.rate, self.rate), 0)
+
+    def _at_host(self, event: Event) -> Event:
+        return replace(event, time=min(self._host(event.time), self._end))
+
+    def _within(self, event: NoteOn | NoteOff | Control | LanePoint | Beat) -> bool:
+        """Whether an event belongs to the stream, not to the silence that a system hears after it.
+
+        What ends something belongs to it always, unless its beginning did not.
+        """
+        if isinstance(event, NoteOff):
+            return event.note not in self._beyond
+        if self._host(event.time) < self._end or (isinstance(event, Control) and event.value == 0):
+            return True
+        if isinstance(event, NoteOn):
+            self._beyond.add(event.note)
+        return False
 
 
 def advance(streams: Sequence[Stream], *, limit: int | None = None) -> list[Events]:

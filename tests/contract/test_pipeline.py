@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from inference import pipeline
 from inference.clock import rescale
-from inference.events import Events, NoteOff, NoteOn, merge
+from inference.events import Beat, Control, Controller, Events, Lane, LanePoint, NoteOff, NoteOn, merge
 from inference.pipeline import Stream, advance, open_transcriber
 from tests.fakes import ClickTranscriber, clicks
 
@@ -214,6 +214,35 @@ def test_finish_ends_what_sounds_within_the_stream(rate):
         stream.finish()
     with pytest.raises(ValueError, match="over"):
         stream.push(np.zeros((1, 1), np.float32))
+
+
+def test_what_a_system_hears_in_the_silence_after_the_end_is_left_out():
+    class Imagines(ClickTranscriber):
+        def finish(self, state):
+            ons = [NoteOn(time, 60 + i, 0.5, 100 + i) for i, time in enumerate((1_599, 1_600, 5_000))]
+            offs = [NoteOff(9_000, on.pitch, 0.5, on.note) for on in ons]
+            pedal = [Control(1_700, Controller.SUSTAIN, value) for value in (1.0, 0.0)]
+            lanes = [LanePoint(time, Lane.DYNAMICS, 0.5) for time in (1_500, 1_600)]
+            return Events(9_000, (*ons, *offs), tuple(pedal), tuple(lanes), (Beat(1_600, 0, 4, 1.0),))
+
+    stream = Stream(Imagines(), 48_000, 1, origin=10)
+    stream.push(np.zeros((1, 4_800), np.float32))
+    assert stream.finish() == Events(
+        4_810,
+        (NoteOn(4_807, 60, 0.5, 100), NoteOff(4_810, 60, 0.5, 100)),
+        (Control(4_810, Controller.SUSTAIN, 0.0),),
+        (LanePoint(4_510, Lane.DYNAMICS, 0.5),),
+    )
+
+
+def test_times_before_the_beginning_are_the_beginning():
+    class Early(ClickTranscriber):
+        def finish(self, state):
+            return Events(-50, (NoteOn(-30, 60, 0.5, 0), NoteOff(20, 60, 0.5, 0)))
+
+    stream = Stream(Early(), 16_000, 1, origin=10)
+    stream.push(np.zeros((1, 160), np.float32))
+    assert [note.time for note in stream.finish().notes] == [10, 30]
 
 
 def test_finish_of_an_untouched_stream_is_empty():
