@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import torch
@@ -48,21 +48,32 @@ class PianoTranscriber:
         network = stack([state.network for state in states])
         decoders = [state.decoder for state in states]
         found: list[list[Events]] = [[] for _ in states]
-        for piece in torch.split(audio, _PIECE * self.hop, dim=1):
-            with torch.inference_mode():
-                output, network = self.network.step(piece, network)
+        after = network
+        for output, after in self._pieces(audio, network):  # noqa: B007
             for row, frames in enumerate(self._frames(output)):
                 events, decoders[row] = decode(frames, decoders[row], self.settings)
                 found[row].append(events)
-        networks = split(network, [1] * len(states))
-        after = [PianoState(n, d) for n, d in zip(networks, decoders, strict=True)]
-        return [merge(parts) for parts in found], after
+        networks = split(after, [1] * len(states))
+        return [merge(parts) for parts in found], [
+            PianoState(n, d) for n, d in zip(networks, decoders, strict=True)
+        ]
 
     def finish(self, state: PianoState) -> Events:
         """Hear silence until all is decided, then end what still sounds."""
         rest = -(-self.latency // self.hop) + 1
         (events,), (state,) = self.step(torch.zeros(1, rest * self.hop), [state])
         return merge([events, finish(state.decoder, self.settings)])
+
+    def frames(self, audio: Tensor) -> list[Frame]:
+        """What the decoder would see of one stream `(1, samples)` from its start."""
+        pieces = self._pieces(audio, self.network.init_state(1))
+        return [frame for output, _ in pieces for frame in self._frames(output)[0]]
+
+    def _pieces(self, audio: Tensor, state: NetworkState) -> Iterator[tuple[Tensor, NetworkState]]:
+        for piece in torch.split(audio, _PIECE * self.hop, dim=1):
+            with torch.inference_mode():
+                output, state = self.network.step(piece, state)
+            yield output, state
 
     def _frames(self, output: Tensor) -> list[list[Frame]]:
         """Network output `(batch, frames, 88, outputs)` as frames for the decoder."""

@@ -1,0 +1,115 @@
+"""From a training checkpoint to shipped weights: averaged, calibrated on validation, described."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from inference import weights
+from inference.events import NoteCollector, merge
+from inference.piano.config import CONFIGS
+from inference.piano.decode import DecodeSettings, DecodeState, Frame, decode, finish
+from inference.piano.network import PianoNetwork
+from inference.piano.transcriber import PianoTranscriber, decode_settings
+from inference.training import scores
+from inference.training.corpus import RATE, read_audio
+from inference.training.evaluate import read_reference
+from inference.training.scores import Table
+
+ONSETS = (0.2, 0.25, 0.3, 0.35, 0.4, 0.45, 0.5, 0.55, 0.6)
+OFFSETS = (0.3, 0.4, 0.5, 0.6)
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """Thresholds that were best on the validation recordings, with their scores there."""
+
+    onset: float
+    offset: float
+    onset_f1: float
+    onset_offset_f1: float
+
+
+def export(folder: Path, data: Path, out: Path, config: str = "light") -> Calibration:
+    """Write the averaged weights of a run's checkpoint as `out` (safetensors, half precision).
+
+    Thresholds are chosen on `maps/software/validation` only, with the weights as rounded.
+    """
+    state = torch.load(folder / "checkpoint.pt", weights_only=True)
+    network = PianoNetwork(CONFIGS[config])
+    tensors = {
+        name: value.half().float() if value.is_floating_point() else value
+        for name, value in state["average"].items()
+    }
+    network.load_state_dict(tensors)
+    calibration = calibrate(network, sorted((data / "maps" / "software" / "validation").glob("*.ogg")))
+    metadata = {
+        "config": config,
+        "onset": str(calibration.onset),
+        "offset": str(calibration.offset),
+        "training": json.dumps({**state["progress"], **state["config"]}),
+    }
+    weights.write(out, tensors, metadata)
+    if out.parent == weights.FOLDER:
+        record_checksum(out)
+    return calibration
+
+
+def record_checksum(path: Path) -> None:
+    """Enter a file's SHA-256 among the shipped ones."""
+    known = weights.checksums() | {path.name: hashlib.sha256(path.read_bytes()).hexdigest()}
+    text = "".join(f"{digest}  {name}\n" for name, digest in sorted(known.items()))
+    (path.parent / "SHA256SUMS").write_text(text)
+
+
+def calibrate(network: PianoNetwork, recordings: Sequence[Path]) -> Calibration:
+    """Onset threshold by onset F1, then offset threshold by onset-and-offset F1."""
+    settings = decode_settings(network.eval())
+    heard = [
+        (read_reference(path.parent / f"{path.stem}.notes.tsv"), frames_of(network, path))
+        for path in recordings
+    ]
+
+    def onset(threshold: float) -> float:
+        chosen = replace(settings, onset=threshold)
+        return float(np.mean([scores.onset_f1(r, notes_of(f, chosen)) for r, f in heard]))
+
+    def offset(threshold: float) -> float:
+        chosen = replace(settings, onset=best, offset=threshold)
+        table = [scores.score("", r, notes_of(f, chosen)) for r, f in heard]
+        return scores.mean(table, "onset_offset")
+
+    by_onset = {threshold: onset(threshold) for threshold in ONSETS}
+    best = max(by_onset, key=by_onset.__getitem__)
+    by_offset = {threshold: offset(threshold) for threshold in OFFSETS}
+    end = max(by_offset, key=by_offset.__getitem__)
+    return Calibration(best, end, by_onset[best], by_offset[end])
+
+
+def frames_of(network: PianoNetwork, path: Path) -> list[Frame]:
+    """Everything the decoder sees of a recording."""
+    transcriber = PianoTranscriber(network, decode_settings(network))
+    audio = torch.from_numpy(read_audio(path))
+    rest = transcriber.latency + 2 * network.config.hop
+    audio = torch.cat([audio, torch.zeros(rest + -(len(audio) + rest) % network.config.hop)])[None]
+    return transcriber.frames(audio)
+
+
+def notes_of(frames: list[Frame], settings: DecodeSettings) -> Table:
+    """Frames to notes, as a table for scoring."""
+    events, state = decode(frames, DecodeState.initial(len(frames[0].onset)), settings)
+    collector = NoteCollector()
+    notes = collector.add(merge([events, finish(state, settings)]))
+    rows = [(n.onset / RATE, n.offset / RATE, n.pitch, n.velocity * 127) for n in notes]
+    return np.array(sorted(rows), np.float64).reshape(-1, 4)
+
+
+def describe(calibration: Calibration) -> str:
+    """One line for a person."""
+    return ", ".join(f"{name} {value:.4g}" for name, value in asdict(calibration).items())

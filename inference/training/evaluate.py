@@ -1,0 +1,139 @@
+"""Measures a trained piano system on recordings with known notes, through the live path."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+
+from inference.events import Note, NoteCollector
+from inference.pipeline import Stream, advance, open_transcriber
+from inference.streaming import Transcriber
+from inference.training import scores as scoring
+from inference.training.corpus import RATE, read_audio
+from inference.training.scores import Scores, Table
+
+SETS = {
+    "disklavier-dev": Path("maps/disklavier-dev"),
+    "software-validation": Path("maps/software/validation"),
+}
+"""Folders of recordings, relative to the data folder; none of them is ever trained on."""
+
+
+@dataclass(frozen=True)
+class Report:
+    """Scores per recording of each set, and the notes they were computed from."""
+
+    scores: dict[str, list[Scores]]
+    notes: dict[str, tuple[Table, Table]]
+
+    def table(self, name: str) -> str:
+        """Scores of one set as a Markdown table, the mean last."""
+        rows = self.scores[name]
+        head = ["recording", *scoring.COLUMNS]
+        lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
+        for row in rows:
+            lines.append(_line(row.name, [getattr(row, column) for column in scoring.COLUMNS]))
+        lines.append(_line("**mean**", [scoring.mean(rows, column) for column in scoring.COLUMNS]))
+        return "\n".join(lines)
+
+    def ranges(self, name: str) -> str:
+        """Recall by register and by velocity of one set, as two Markdown tables."""
+        parts = []
+        for title, which, ranges in (
+            ("MIDI pitch", "by_register", scoring.REGISTERS),
+            ("velocity", "by_velocity", scoring.VELOCITIES),
+        ):
+            recall = scoring.recall_by(self.scores[name], which)
+            labels = [f"{low}-{high - 1}" for low, high in ranges]
+            parts += [f"| {title} | " + " | ".join(labels) + " |", "|" + "---|" * (len(labels) + 1)]
+            parts += ["| recall | " + " | ".join(f"{value:.3f}" for value in recall) + " |", ""]
+        return "\n".join(parts)
+
+
+def _line(name: str, values: Iterable[float]) -> str:
+    cells = [f"{v:.1f}" if abs(v) > 1.5 else f"{v:.3f}" for v in values]
+    return "| " + " | ".join([name, *cells]) + " |"
+
+
+def run(
+    data: Path,
+    out: Path | None = None,
+    weights: str | None = None,
+    *,
+    chunk_ms: float | None = None,
+    sets: Iterable[str] = tuple(SETS),
+    progress: Callable[[str], None] = lambda name: None,
+) -> Report:
+    """Transcribe and score every recording of the chosen sets.
+
+    Args:
+        data: folder with the sets' folders.
+        out: gets `scores.json`, `scores.csv`, `tables.md`; nothing is written if None.
+        weights: name or path; default the shipped ones.
+        chunk_ms: what one step hears; default one hop, as live.
+        sets: names out of `SETS`; those whose folder is missing are skipped.
+        progress: called with each recording's name.
+
+    Raises:
+        FileNotFoundError: none of the sets is there.
+    """
+    transcriber = open_transcriber("piano", weights)
+    scores: dict[str, list[Scores]] = {}
+    notes: dict[str, tuple[Table, Table]] = {}
+    for name in sets:
+        for path, reference in _recordings(data / SETS[name]):
+            progress(path.stem)
+            estimate = transcribe(transcriber, path, chunk_ms)
+            scores.setdefault(name, []).append(scoring.score(path.stem, reference, estimate))
+            notes[path.stem] = (reference, estimate)
+    if not scores:
+        raise FileNotFoundError(f"none of {', '.join(map(str, SETS.values()))} is in {data}")
+    report = Report(scores, notes)
+    if out is not None:
+        _write(report, out)
+    return report
+
+
+def transcribe(transcriber: Transcriber[object], path: Path, chunk_ms: float | None = None) -> Table:
+    """Notes of an audio file as a table, heard in live-sized pieces."""
+    audio = read_audio(path)
+    stream = Stream(transcriber, RATE, 1, chunk_ms=chunk_ms)
+    collector, found = NoteCollector(), list[Note]()
+    for piece in np.array_split(audio, max(1, len(audio) // RATE)):
+        stream.push(piece[None])
+        (events,) = advance([stream])
+        found += collector.add(events)
+    found += collector.add(stream.finish())
+    rows = [(n.onset / RATE, n.offset / RATE, n.pitch, n.velocity * 127) for n in found]
+    return np.array(sorted(rows), np.float64).reshape(-1, 4)
+
+
+def read_reference(path: Path) -> Table:
+    """Notes of a tsv, times as they stand."""
+    return np.loadtxt(path, comments="#", ndmin=2)[:, :4]
+
+
+def _recordings(folder: Path) -> Iterator[tuple[Path, Table]]:
+    for table in sorted(folder.glob("*.notes.tsv")):
+        stem = table.name.removesuffix(".notes.tsv")
+        audio = next((p for p in sorted(folder.glob(f"{stem}.*")) if p.suffix != ".tsv"), None)
+        if audio is not None:
+            yield audio, read_reference(table)
+
+
+def _write(report: Report, out: Path) -> None:
+    out.mkdir(parents=True, exist_ok=True)
+    rows = {name: [asdict(s) for s in scores] for name, scores in report.scores.items()}
+    (out / "scores.json").write_text(json.dumps(rows, indent=1))
+    with (out / "scores.csv").open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["set", "recording", *scoring.COLUMNS])
+        for name, scores in report.scores.items():
+            writer.writerows([name, s.name, *(getattr(s, c) for c in scoring.COLUMNS)] for s in scores)
+    sections = [f"## {n}\n\n{report.table(n)}\n\n{report.ranges(n)}" for n in report.scores]
+    (out / "tables.md").write_text("\n".join(sections))
