@@ -18,7 +18,7 @@ BUFFER = 512
 
 
 class PluginPiano:
-    """Plays MIDI through an instrument plug-in; what the plug-in itself is late by is taken away.
+    """Plays MIDI through an instrument plug-in.
 
     Args:
         instrument: what `open_plugin` gave.
@@ -27,27 +27,14 @@ class PluginPiano:
 
     def __init__(self, instrument: Any, rate: int) -> None:
         self.rate, self._instrument = rate, instrument
-        self._late = int(getattr(instrument, "reported_latency_samples", 0))
+        self.latency = int(getattr(instrument, "reported_latency_samples", 0))
         self._fresh = True
 
     def play(self, events: Sequence[PlayedEvent], samples: int) -> Audio:
-        """Audio `(2, samples)` of the next block; `events` in time order."""
-        late, self._late = self._late, 0
-        messages = [(message, time / self.rate) for time, message in events]
-        audio = self._process(messages, samples)
-        if late:
-            audio = np.concatenate([audio[:, late:], self._process([], min(late, samples))], axis=1)
-            # A plug-in later than a whole block owes the rest to the blocks that follow.
-            self._late = max(0, late - samples)
-        return audio
-
-    def close(self) -> None:
-        """Nothing to free: the plug-in goes with the object."""
-
-    def _process(self, messages: list[tuple[bytes, float]], samples: int) -> Audio:
+        """Audio `(2, samples)` of the next block, `latency` samples late; `events` in time order."""
         reset, self._fresh = self._fresh, False
         audio = self._instrument(
-            messages,
+            [(message, time / self.rate) for time, message in events],
             duration=samples / self.rate,
             sample_rate=float(self.rate),
             num_channels=2,
@@ -57,6 +44,9 @@ class PluginPiano:
         # The duration in seconds may round to a neighbouring count of samples.
         short = samples - audio.shape[1]
         return np.pad(audio, ((0, 0), (0, short))) if short > 0 else audio[:, :samples]
+
+    def close(self) -> None:
+        """Nothing to free: the plug-in goes with the object."""
 
 
 def open_plugin(path: str | Path, state: str | Path | None = None) -> Any:

@@ -40,9 +40,10 @@ FADE_S = 0.05
 
 
 class Piano(Protocol):
-    """Something that plays MIDI, block after block."""
+    """Something that plays MIDI, block after block, `latency` samples late."""
 
     rate: int
+    latency: int
 
     def play(self, events: list[PlayedEvent], samples: int) -> Audio:
         """Audio `(2, samples)` of the next block."""
@@ -208,19 +209,22 @@ def _with_choices(
 
 
 def _played(content: MidiContent, piano: Piano, total: int, tail_step: int | None = None) -> Iterator[Audio]:
-    """The piano alone: the music, then up to `total` samples a tail in pieces of `tail_step`."""
+    """The piano alone, its latency taken away: music, then up to `total` samples a tail in `tail_step`s."""
     events = _messages(content)
     size = round(BLOCK_S * piano.rate)
+    music, end, late = content.length + piano.latency, total + piano.latency, piano.latency
     begin = 0
-    while begin < total:
-        in_music = begin < content.length
-        end = min(begin + (size if in_music else tail_step or size), content.length if in_music else total)
+    while begin < end:
+        stop = min(begin + size, music) if begin < music else min(begin + (tail_step or size), end)
         now = []
-        while events and events[0][0] < end:
+        while events and events[0][0] < stop:
             at, message = events.popleft()
             now.append((at - begin, message))
-        yield piano.play(now, end - begin)
-        begin = end
+        block = piano.play(now, stop - begin)
+        skipped = min(late, block.shape[1])
+        late -= skipped
+        yield block[:, skipped:]
+        begin = stop
 
 
 def _messages(content: MidiContent) -> deque[PlayedEvent]:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import ctypes
 import importlib.util
-from collections.abc import Sequence
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -58,6 +60,8 @@ class SoundFontPiano:
         rate: Hz.
         program: General MIDI program, 0 is a grand piano.
     """
+
+    latency = 0
 
     def __init__(self, soundfont: str | Path, rate: int, program: int = 0) -> None:
         self.rate, self._program = rate, program
@@ -141,7 +145,8 @@ class SoundFontPiano:
 
     def _new_synth(self) -> _Synth:
         fluid = self._fluid.Synth(GAIN, float(self.rate), CHANNELS, **SETTINGS)
-        loaded = fluid.sfload(str(self._soundfont))
+        with _quiet():
+            loaded = fluid.sfload(str(self._soundfont))
         if loaded < 0 or any(
             fluid.program_select(channel, loaded, 0, self._program) != 0 for channel in range(CHANNELS)
         ):
@@ -153,9 +158,7 @@ class SoundFontPiano:
 
     def _refused(self, loaded: int) -> EngineError:
         if loaded < 0:
-            return EngineError(
-                f"{self._soundfont} cannot be loaded as a SoundFont", remedy="Give a .sf2 or .sf3 file"
-            )
+            return _no_soundfont(self._soundfont)
         return EngineError(
             f"{self._soundfont} has no program {self._program}", remedy="Choose another program, such as 0"
         )
@@ -169,6 +172,27 @@ class _Synth:
     origin: int
     stopped: int
     active: bool = False
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Nothing written to standard error by C code: readers of broken files complain there."""
+    try:
+        kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    except OSError:  # a program without a console has no standard error to keep quiet
+        yield
+        return
+    try:
+        os.dup2(nowhere, 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nowhere)
+
+
+def _no_soundfont(path: Path) -> EngineError:
+    return EngineError(f"{path} cannot be loaded as a SoundFont", remedy="Give a .sf2 or .sf3 file")
 
 
 def _fluidsynth() -> ModuleType:
