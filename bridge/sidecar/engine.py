@@ -119,9 +119,20 @@ class Engine:
             instrument=_instrument(preset.instrument),
         )
 
-    def warm_up(self, names: Sequence[str] = ()) -> None:
-        """Hear a second of silence, so that the first session finds everything in place."""
-        preset, transcriber = self.open(names)
+    def prepare(self, threads: int | None, warm_up: bool) -> None:
+        """Open the default presets, on the thread that will step them.
+
+        Args:
+            threads: threads of torch, `None` = its own choice.
+            warm_up: also hear a second of silence, so that the first session finds all in place.
+        """
+        if threads is not None:
+            import torch
+
+            torch.set_num_threads(threads)
+        preset, transcriber = self.open(())
+        if not warm_up:
+            return
         ear = _ear(transcriber, 48_000, 2, preset.latency.chunk_ms, 0)
         ear.push(np.zeros((2, round(48_000 * WARM_UP_S)), np.float32))
         while ear.pending:

@@ -67,7 +67,7 @@ class Server:
         self._stop = threading.Event()
         self._news: SimpleQueue[Callable[[], None]] = SimpleQueue()
         self._engine = Engine(settings.presets, settings.load_preset, settings.make_transcriber)
-        self._worker = Worker(self._deliver, advance, self._prepare)
+        self._worker = Worker(self._deliver, advance)
         self._loader = ThreadPoolExecutor(1, "dawbridge-loader")
         self._served = False
         self._alone_since = time.monotonic()
@@ -190,12 +190,6 @@ class Server:
         """Run a slow task beside the loop; what it returns is then done on the loop's thread."""
         self._loader.submit(lambda: self._tell(task()))
 
-    def _prepare(self) -> None:
-        if self.settings.threads is not None:
-            import torch
-
-            torch.set_num_threads(self.settings.threads)
-
     def _warm_up(self, stack: ExitStack) -> None:
         """Load and run the default system on the worker's thread, before anybody can ask for it."""
         failed: list[BaseException] = []
@@ -203,7 +197,7 @@ class Server:
 
         def warm() -> None:
             try:
-                self._engine.open(()) if not self.settings.warm_up else self._engine.warm_up()
+                self._engine.prepare(self.settings.threads, self.settings.warm_up)
             except Exception as error:
                 failed.append(error)
             done.set()

@@ -40,18 +40,11 @@ class Worker:
     Args:
         deliver: called on the worker's thread with the results of each round.
         advance: steps the streams of one batch by one chunk.
-        prepare: called once on the worker's thread before anything else.
     """
 
-    def __init__(
-        self,
-        deliver: Callable[[list[Result]], None],
-        advance: Advance,
-        prepare: Callable[[], None] | None = None,
-    ) -> None:
+    def __init__(self, deliver: Callable[[list[Result]], None], advance: Advance) -> None:
         self.load = Load()
-        self._deliver, self._prepare = deliver, prepare
-        self._advance = advance
+        self._deliver, self._advance = deliver, advance
         self._queue: SimpleQueue[Job | Callable[[], None] | None] = SimpleQueue()
         self._backlog: dict[int, deque[Job]] = {}
         self._lanes: dict[int, _Lane] = {}
@@ -76,8 +69,6 @@ class Worker:
         return not self._thread.is_alive()
 
     def _run(self) -> None:
-        if self._prepare is not None:
-            self._prepare()
         ended = time.perf_counter_ns()
         while (live := self._collect()) is not None:
             began = time.perf_counter_ns()

@@ -80,7 +80,11 @@ class Client:
         self._carrier = Carrier(self._link, bell, lossless=offline)
 
     def __enter__(self) -> Self:
-        self.wait_ready()
+        try:
+            self.wait_ready()
+        except BaseException:
+            self.close()
+            raise
         return self
 
     def __exit__(
@@ -100,8 +104,13 @@ class Client:
 
     @property
     def trouble(self) -> LinkError | None:
-        """What went wrong last; `None` while all is well."""
+        """What stands between us and a session; `None` while all is well."""
         return self._link.trouble
+
+    @property
+    def loss(self) -> LinkError | None:
+        """Why the last session ended before we left."""
+        return self._link.loss
 
     @property
     def dropped(self) -> int:
@@ -182,7 +191,7 @@ class Client:
             raise LinkError("the link ended", why=str(self._carrier.broken)) from self._carrier.broken
         if self.losses != self._known_losses:
             self._known_losses = self.losses
-            raise self.trouble or LinkError("the sidecar was lost", remedy=START)
+            raise self._link.loss or LinkError("the sidecar was lost", remedy=START)
         if not done:
             late = SidecarMissing(f"the sidecar took longer than {timeout_s:g} s", remedy=START)
             raise self.trouble or late

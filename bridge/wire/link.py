@@ -56,7 +56,8 @@ class Link:
         self.hello, self.state = hello, State.LOST
         self.welcome: wire.Welcome | None = None
         self.pong: wire.Pong | None = None
-        self.trouble: LinkError | None = None
+        self.trouble: LinkError | None = None  # what stands between us and a session
+        self.loss: LinkError | None = None  # why the last session ended
         self.sounding = Sounding()
         self.acknowledged = 0
         self.position = 0  # stream time after the last block sent
@@ -237,7 +238,9 @@ class Link:
     def _lose(self, trouble: LinkError) -> list[wire.Events]:
         """Panic, let go of the socket, try again later."""
         log.warning("%s", trouble)
-        self.losses += self.state is State.READY
+        if self.state is State.READY:
+            self.losses += 1
+            self.loss = trouble
         self.trouble, self.state = trouble, State.LOST
         self._disconnect()
         self._wait_longer(time.monotonic())

@@ -1,0 +1,125 @@
+"""How long the way there and back takes, without a model: what the wire and the sidecar cost."""
+
+from __future__ import annotations
+
+import tempfile
+import threading
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from bridge.errors import LinkError
+from bridge.sidecar.server import Server
+from bridge.sidecar.settings import ServeSettings
+from bridge.wire import protocol as wire
+from bridge.wire.connection import Connection
+from bridge.wire.link import Link, State
+from inference.events import Events
+
+QUANTILES = (0.5, 0.9, 0.99, 1.0)
+PATIENCE_S = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class Deaf:
+    """A transcriber that hears nothing, at once."""
+
+    rate: int = 16_000
+    hop: int = 320
+    latency: int = 0
+
+    def start(self) -> None:
+        """No state."""
+
+    def step(self, audio: Any, states: Sequence[None]) -> tuple[list[Events], list[None]]:
+        """Nothing, for every row of `audio` `(batch, samples)`."""
+        return [Events(0) for _ in states], list(states)
+
+    def finish(self, _state: None) -> Events:
+        """Nothing."""
+        return Events(0)
+
+
+def round_trip(count: int = 1_000, samples: int = 128, rate: int = 48_000) -> dict[float, float]:
+    """Send blocks one by one over the loopback and wait for each answer.
+
+    Args:
+        count: blocks to send.
+        samples: samples of a stereo block.
+        rate: Hz.
+
+    Returns:
+        Quantile (0.5, 0.9, 0.99, 1.0) -> milliseconds between sending a block and holding its answer.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        server = Server(_settings(Path(folder)))
+        connections: list[Connection] = []
+        ready = threading.Event()
+        failed: list[BaseException] = []
+
+        def serve() -> None:
+            try:
+                server.run(connected)
+            except BaseException as error:
+                failed.append(error)
+            ready.set()
+
+        def connected(connection: Connection) -> None:
+            connections.append(connection)
+            ready.set()
+
+        thread = threading.Thread(target=serve, name="dawbridge-bench")
+        thread.start()
+        try:
+            ready.wait()
+            if failed:
+                raise failed[0]
+            times = _times(connections[0], count, samples, rate)
+        finally:
+            server.stop()
+            thread.join()
+    return {q: float(np.quantile(times, q)) for q in QUANTILES}
+
+
+def _settings(folder: Path) -> ServeSettings:
+    return ServeSettings(
+        make_transcriber=lambda _preset: Deaf(),
+        freeze=False,
+        runtime_folder=folder / "run",
+        data_folder=folder / "data",
+    )
+
+
+def _times(connection: Connection, count: int, samples: int, rate: int) -> list[float]:
+    """Milliseconds of each of `count` round trips, after a few to warm up."""
+    hello = wire.Hello(wire.PROTOCOL, rate, 2, samples, name="bench")
+    link = Link(hello, lambda: connection)
+    audio = np.zeros((2, samples), np.float32)
+    transport = wire.Transport(playing=True)
+    times: list[float] = []
+    try:
+        _pump(link, lambda: link.state is State.READY)
+        for number in range(count + 20):
+            began = time.perf_counter_ns()
+            link.send(number * samples, audio, transport)
+            _pump(link, lambda: link.credit == _credit(link))
+            times.append((time.perf_counter_ns() - began) / 1e6)
+    finally:
+        link.close()
+    return times[20:]
+
+
+def _credit(link: Link) -> int:
+    return 0 if link.welcome is None else link.welcome.credit
+
+
+def _pump(link: Link, done: Any) -> None:
+    deadline = time.monotonic() + PATIENCE_S
+    while not done():
+        link.pump(PATIENCE_S)
+        if time.monotonic() > deadline:
+            raise link.trouble or LinkError("the sidecar does not answer", remedy="Run: dawbridge doctor")
