@@ -66,6 +66,7 @@ def write(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]
     }
     part = path.with_suffix(".part")
     save_file(narrowed, str(part), metadata=dict(metadata))
+    part.chmod(0o644)
     os.replace(part, path)
 
 

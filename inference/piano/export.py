@@ -22,7 +22,7 @@ from inference.training.corpus import RATE, read_audio
 from inference.training.evaluate import read_reference
 from inference.training.scores import Table
 
-ONSETS = (0.2, 0.25, 0.3, 0.35, 0.4, 0.45, 0.5, 0.55, 0.6)
+ONSETS = (0.1, 0.15, 0.2, 0.25, 0.3, 0.35, 0.4, 0.45, 0.5, 0.55, 0.6)
 OFFSETS = (0.3, 0.4, 0.5, 0.6)
 
 
