@@ -1,0 +1,54 @@
+"""Piano networks small enough to test thoroughly, with decisions that change all the time."""
+
+from dataclasses import replace
+
+import torch
+
+from inference.features import LogFrequencyConfig, MelConfig
+from inference.piano.config import LIGHT, PAR, PAR_COMPACT, BlockConfig, HarmonicConfig, NoteState
+from inference.piano.network import PianoNetwork
+
+SMALL = {
+    "par": replace(
+        PAR,
+        front_end=MelConfig(window=256, hop=64, bins=24, lowest_hz=100.0),
+        blocks=(BlockConfig(4, (3, 3), 2), BlockConfig(4, (3, 1), 2), BlockConfig(4, (1, 3), 1)),
+        features=4,
+        hidden=6,
+    ),
+    "par-compact": replace(
+        PAR_COMPACT,
+        front_end=MelConfig(window=256, hop=64, bins=24, lowest_hz=100.0),
+        blocks=(BlockConfig(4, (3, 3), 2), BlockConfig(4, (3, 3), 2)),
+        features=4,
+        hidden=6,
+    ),
+    "light": replace(
+        LIGHT,
+        front_end=LogFrequencyConfig(hop=80, windows=(512, 256, 128)),
+        harmonic=HarmonicConfig(6, 8, 2, 4, 4),
+        features=6,
+        hidden=8,
+    ),
+}
+
+
+def restless(config, seed=0, scale=40.0):
+    """A network with random weights whose decisions change all the time, in evaluation mode."""
+    torch.manual_seed(seed)
+    network = PianoNetwork(config).eval()
+    with torch.no_grad():
+        for module in network.modules():
+            if isinstance(module, torch.nn.BatchNorm1d | torch.nn.BatchNorm2d):
+                module.running_mean.normal_(0, 0.1)
+                module.running_var.uniform_(0.5, 1.5)
+        network.note_head.weight[: len(NoteState)].mul_(scale)
+        for _ in range(3):  # no state may be the favourite
+            heard = network(noise(40 * config.hop, torch.Generator().manual_seed(9)))
+            usual = heard[..., : len(NoteState)].flatten(0, 2).median(0).values
+            network.note_head.bias[: len(NoteState)] -= usual
+    return network
+
+
+def noise(length, generator):
+    return torch.randn(2, length, generator=generator) * 0.2
