@@ -114,7 +114,11 @@ class Worker:
             touched[job.session] = lane
             self._carry_out(job, lane)
         if touched:
-            self._step_all(touched)
+            try:
+                self._step_all(touched)
+            except Exception as error:  # nothing may end this thread: nobody would be answered any more
+                for session, lane in touched.items():
+                    self._fail(lane, session, error)
             took = (time.perf_counter_ns() - began) // 1000
             self._deliver([_result(session, lane, began, took) for session, lane in touched.items()])
 

@@ -69,8 +69,7 @@ class Link:
         self._seq = 0
         self._heartbeat_s = wire.HEARTBEAT_MS / 1000
         self._heard_s = self._sent_s = self._pinged_s = 0.0
-        self._back_off_s = 0.0
-        self._retry_s = 0.0
+        self._back_off_s = self._retry_s = self._welcomed_s = 0.0
         self._seen: object = None
 
     @property
@@ -223,7 +222,7 @@ class Link:
     def _welcomed(self, welcome: wire.Welcome) -> None:
         self.welcome, self.state, self.trouble = welcome, State.READY, None
         self._heartbeat_s = welcome.heartbeat_ms / 1000
-        self._back_off_s = 0.0
+        self._welcomed_s = time.monotonic()
 
     def _refused(self, refusal: wire.Refusal) -> list[wire.Events]:
         trouble = Refused(refusal.message, remedy=refusal.remedy)
@@ -241,6 +240,8 @@ class Link:
         if self.state is State.READY:
             self.losses += 1
             self.loss = trouble
+            if time.monotonic() - self._welcomed_s > LAST_BACK_OFF_S:  # it was not lost at once, again
+                self._back_off_s = 0.0
         self.trouble, self.state = trouble, State.LOST
         self._disconnect()
         self._wait_longer(time.monotonic())

@@ -157,6 +157,18 @@ def test_a_stream_that_cannot_begin_ends_alone():
         assert isinstance(room.of(1)[0].error, MemoryError) and room.of(2)[0].error is None
 
 
+def test_an_answer_that_makes_no_sense_ends_the_sessions_but_not_the_worker():
+    with Room() as room:
+        sane, room.worker._advance = room.worker._advance, lambda streams: []
+        room.submit(1, 1, stream=Stream())
+        room.wait_for(1, 1)
+        assert room.of(1)[0].error is not None
+        room.worker._advance = sane
+        room.submit(2, 1, stream=Stream())
+        room.wait_for(2, 1)
+        assert notes(room.of(2)) == [100]
+
+
 def test_a_session_that_left_is_forgotten():
     with Room() as room:
         room.submit(1, 1, stream=Stream())
