@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from fractions import Fraction
 from importlib import metadata
 from itertools import pairwise
+from operator import itemgetter
 from pathlib import Path
 from typing import Any, Literal
 
@@ -17,8 +18,9 @@ import mido
 from bridge.errors import MidiError
 from bridge.files import replacing
 from bridge.presets import InstrumentPreset
+from bridge.ticks import Line, samples_to_ticks, ticks_to_samples
 from bridge.voicing import RELEASE_VELOCITY, LaneThinner, midi_value, midi_velocity, pedal_number
-from inference.clock import PPQ, TempoMap, samples
+from inference.clock import PPQ, TempoMap
 from inference.events import Control, Controller, LanePoint, Note
 
 SUFFIXES = (".mid", ".midi", ".smf")
@@ -50,8 +52,8 @@ class MidiSummary:
 class MidiContent:
     """What a MIDI file holds, in samples at `rate`.
 
-    `length` is the time of the last event, `changes` all controllers, `warnings` what was mended
-    while reading.
+    `length` is the time of the last note-off or controller, `changes` are all controllers, `warnings` say
+    what was mended while reading.
     """
 
     path: Path
@@ -98,7 +100,7 @@ def write_midi(
     low, high = instrument.key_range
     everything = list(notes)
     playable = [note for note in everything if low <= note.pitch <= high]
-    clock = _Ticks(tempo, rate, ppq)
+    clock = samples_to_ticks(tempo, rate, ppq)
     changes = list(control_changes(controls, lanes, rate, instrument))
     events = heapq.merge(_note_events(playable, clock, instrument), _change_events(changes, clock))
     track = mido.MidiTrack(_deltas(events))
@@ -107,7 +109,7 @@ def write_midi(
     if midi_format == 1:
         file.tracks = [mido.MidiTrack(_deltas(header)), mido.MidiTrack([_track_name(name), *track])]
     else:
-        body = heapq.merge(header, _absolute(track), key=lambda event: event[0])
+        body = heapq.merge(header, _absolute(track), key=itemgetter(0))
         file.tracks = [mido.MidiTrack(_deltas(body))]
     with replacing(path) as part:
         file.save(str(part))
@@ -157,11 +159,11 @@ def read_midi(path: str | Path, rate: int = 44_100) -> MidiContent:
     """
     path = Path(path)
     file = _open(path)
-    merged = list(_absolute(mido.merge_tracks(file.tracks)))
+    merged = list(heapq.merge(*map(_absolute, file.tracks), key=itemgetter(0)))
     tempo = _tempo_of(merged, file.ticks_per_beat)
     if merged and tempo.seconds(Fraction(merged[-1][0], file.ticks_per_beat)) > LONGEST_S:
         raise _corrupt(path, f"it claims to last longer than {LONGEST_S // 3600} hours")
-    reader = _Reader(tempo, rate, file.ticks_per_beat)
+    reader = _Reader(ticks_to_samples(tempo, rate, file.ticks_per_beat))
     for tick, message in merged:
         reader.take(tick, message)
     warnings = reader.close()
@@ -174,17 +176,17 @@ def read_midi(path: str | Path, rate: int = 44_100) -> MidiContent:
 class _Reader:
     """Collects notes and controllers from messages in time order."""
 
-    def __init__(self, tempo: TempoMap, rate: int, ppq: int) -> None:
-        self._tempo, self._rate, self._ppq = tempo, rate, ppq
+    def __init__(self, clock: Line) -> None:
+        self._clock = clock
         self._sounding: dict[tuple[int, int], tuple[int, int]] = {}
         self.notes: list[Note] = []
         self.changes: list[ControlChange] = []
         self.now = 0
 
     def take(self, tick: int, message: Any) -> None:
-        if message.is_meta and message.type != "end_of_track":
+        if message.is_meta and not (message.type == "end_of_track" and self._sounding):
             return
-        self.now = samples(self._tempo.seconds(Fraction(tick, self._ppq)), self._rate)
+        self.now = max(self.now, self._clock(tick))
         if message.type in ("note_on", "note_off"):
             key = (message.channel, message.note)
             self._end(key)
@@ -243,21 +245,11 @@ def _tempo_of(merged: list[tuple[int, Any]], ppq: int) -> TempoMap:
     return TempoMap(sorted(changes.items()))
 
 
-class _Ticks:
-    """Samples to the nearest tick."""
-
-    def __init__(self, tempo: TempoMap, rate: int, ppq: int) -> None:
-        self._tempo, self._rate, self._ppq = tempo, rate, ppq
-
-    def __call__(self, time: int) -> int:
-        return self._tempo.tick(Fraction(max(0, time), self._rate), self._ppq)
-
-
 Event = tuple[int, int, int, Any]
 """Tick, order within the tick (offs, controllers, ons), tie-break, message."""
 
 
-def _note_events(notes: Iterable[Note], clock: _Ticks, instrument: InstrumentPreset) -> list[Event]:
+def _note_events(notes: Iterable[Note], clock: Line, instrument: InstrumentPreset) -> list[Event]:
     events: list[Event] = []
     for note in separate(_on_ticks(note, clock, instrument) for note in notes):
         velocity = midi_velocity(note.velocity, instrument.velocity)
@@ -267,18 +259,18 @@ def _note_events(notes: Iterable[Note], clock: _Ticks, instrument: InstrumentPre
     return sorted(events, key=lambda event: event[:3])
 
 
-def _on_ticks(note: Note, clock: _Ticks, instrument: InstrumentPreset) -> Note:
-    onset = clock(note.onset)
+def _on_ticks(note: Note, clock: Line, instrument: InstrumentPreset) -> Note:
+    onset = clock(max(0, note.onset))
     channel = note.channel or instrument.channel - 1
     return replace(note, onset=onset, offset=max(clock(note.offset), onset + 1), channel=channel)
 
 
-def _change_events(changes: Iterable[ControlChange], clock: _Ticks) -> Iterator[Event]:
+def _change_events(changes: Iterable[ControlChange], clock: Line) -> Iterator[Event]:
     for index, change in enumerate(changes):
         message = mido.Message(
             "control_change", channel=change.channel, control=change.number, value=change.value
         )
-        yield clock(change.time), 1, index, message
+        yield clock(max(0, change.time)), 1, index, message
 
 
 def _names(name: str) -> list[tuple[int, Any]]:
@@ -315,8 +307,10 @@ def _absolute(messages: Iterable[Any]) -> Iterator[tuple[int, Any]]:
 
 
 def _deltas(events: Iterable[tuple[Any, ...]]) -> Iterator[Any]:
-    """Messages with delta times, from tuples that begin with a tick and end with a message."""
+    """The messages with their delta times set, from tuples that begin with a tick and end with a message."""
     now = 0
     for event in events:
-        yield event[-1].copy(time=event[0] - now)
+        message = event[-1]
+        message.time = event[0] - now
         now = event[0]
+        yield message

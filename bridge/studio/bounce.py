@@ -105,7 +105,11 @@ class BounceReport:
 
 @dataclass(slots=True)
 class Heard:
-    """Everything that was heard in one source; times are samples at `rate`, in order of onset."""
+    """Everything that was heard in one source; times are samples at `rate`, in order of onset.
+
+    This is what grows with the length of a source, beside nothing else: about 20 MB an hour if a lane
+    has a point every 20 ms.
+    """
 
     rate: int
     samples: int = 0

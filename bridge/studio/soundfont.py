@@ -24,6 +24,8 @@ GRID = 64
 """FluidSynth renders internally in pieces of this many samples; a note begins at the next piece."""
 LARGEST_POOL = 24
 """Synthesizers that share the notes; with so many, a note is rarely more than a few samples late."""
+LARGEST_POOL_PACKED = 8
+"""The same for .sf3 files, which each synthesizer must decode."""
 CHANNELS = 16
 GAIN = 1.5
 SETTINGS = {
@@ -66,6 +68,8 @@ class SoundFontPiano:
     def __init__(self, soundfont: str | Path, rate: int, program: int = 0) -> None:
         self.rate, self._program = rate, program
         self._soundfont = Path(soundfont)
+        packed = self._soundfont.suffix.lower() == ".sf3"
+        self._largest_pool = LARGEST_POOL_PACKED if packed else LARGEST_POOL
         if not self._soundfont.is_file():
             raise EngineError(f"there is no SoundFont {soundfont}", remedy="Check the path")
         self._fluid = _fluidsynth()
@@ -130,7 +134,7 @@ class SoundFontPiano:
         for synth in self._pool:
             if not synth.active:
                 return self._put(synth, time)
-        if len(self._pool) < LARGEST_POOL:
+        if len(self._pool) < self._largest_pool:
             self._pool.append(self._new_synth())
             return self._put(self._pool[-1], time)
         return min(active, key=lambda synth: (synth.origin - time) % GRID)

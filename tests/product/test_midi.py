@@ -16,8 +16,9 @@ from bridge.errors import MidiError, OutputError
 from bridge.midi import read_midi, separate, write_midi
 from bridge.presets import InstrumentPreset, VelocityCurve
 from bridge.studio.demo import prelude, write_demo
+from bridge.ticks import samples_to_ticks, ticks_to_samples
 from bridge.voicing import midi_velocity
-from inference.clock import TempoMap
+from inference.clock import TempoMap, samples
 from inference.events import Control, Controller, Lane, LanePoint, Note
 
 RATE = 44_100
@@ -88,6 +89,21 @@ def test_any_tempo_map_keeps_the_seconds(tmp_path_factory, notes, changes):
     for note in notes:
         distance = min(abs(n.onset - note.onset) for n in found if n.pitch == note.pitch)
         assert distance <= half_tick_ms * 44.1 + 1
+
+
+@settings(max_examples=50, deadline=None)
+@given(
+    st.dictionaries(st.fractions(0, 50, max_denominator=480), st.integers(100_000, 3_000_000), max_size=5),
+    st.lists(st.integers(0, 10_000_000), min_size=1),
+    st.sampled_from([96, 480, 960]),
+    st.sampled_from([22_050, 44_100, 96_000]),
+)
+def test_ticks_are_those_of_the_tempo_map(changes, times, ppq, rate):
+    tempo = TempoMap(sorted({**changes, Fraction(0): 500_000}.items()))
+    to_ticks, to_samples = samples_to_ticks(tempo, rate, ppq), ticks_to_samples(tempo, rate, ppq)
+    for time in times:
+        assert to_ticks(time) == tempo.tick(Fraction(time, rate), ppq)
+        assert to_samples(time) == samples(tempo.seconds(Fraction(time, ppq)), rate)
 
 
 def test_pretty_midi_reads_the_same_notes(tmp_path):
