@@ -90,6 +90,8 @@ class Server:
             self._worker.start()
             stack.callback(self._worker.stop)
             self._warm_up(stack)
+            if self._stop.is_set():
+                return
             context: zmq.Context[Socket] = zmq.Context()
             stack.callback(context.term)
             connection = self._open(context, allowed, stack)

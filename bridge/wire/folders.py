@@ -14,9 +14,20 @@ from bridge.files import replacing, unwritable
 
 
 def runtime_folder() -> Path:
-    """Folder of the connection file; `DAWBRIDGE_RUNTIME_DIR` overrides."""
-    override = os.environ.get("DAWBRIDGE_RUNTIME_DIR")
-    return Path(override) if override else Path(platformdirs.user_runtime_dir("dawbridge", appauthor=False))
+    """Folder of the connection file; `DAWBRIDGE_RUNTIME_DIR` overrides.
+
+    The rule is our own, because plug-ins in other languages must find the same folder (PROTOCOL.md).
+    """
+    if override := os.environ.get("DAWBRIDGE_RUNTIME_DIR"):
+        return Path(override)
+    if sys.platform == "win32":
+        return Path(os.environ.get("LOCALAPPDATA", str(Path.home()))) / "Temp" / "dawbridge"
+    if sys.platform == "darwin":
+        return Path.home() / "Library" / "Caches" / "TemporaryItems" / "dawbridge"
+    if runtime := os.environ.get("XDG_RUNTIME_DIR"):
+        return Path(runtime) / "dawbridge"
+    session = Path("/run/user") / str(os.getuid())  # a shell without the variable finds the same folder
+    return session / "dawbridge" if session.is_dir() else Path("/tmp") / f"dawbridge-{os.getuid()}"
 
 
 def data_folder() -> Path:

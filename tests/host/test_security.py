@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import socket
 import stat
+import sys
 import threading
 
 import msgspec
@@ -135,6 +136,19 @@ def test_secrets_are_private_and_appear_at_one_stroke(serve):
     assert [mode(path) for path in sorted(keys_folder().iterdir())] == [0o600, 0o600]
     assert mode(runtime_folder()) == mode(keys_folder()) == 0o700
     assert not list(runtime_folder().glob("*.part")) + list(data_folder().rglob("*.part"))
+
+
+@pytest.mark.skipif(sys.platform in ("win32", "darwin"), reason="the rule of Linux")
+def test_the_runtime_folder_is_where_the_specification_says(monkeypatch):
+    monkeypatch.setenv("XDG_RUNTIME_DIR", "/run/somewhere")
+    assert str(runtime_folder()).endswith("/run"), "the override wins"
+    monkeypatch.delenv("DAWBRIDGE_RUNTIME_DIR")
+    assert str(runtime_folder()) == "/run/somewhere/dawbridge"
+    monkeypatch.delenv("XDG_RUNTIME_DIR")
+    for there, folder in ((True, "/run/user/12345/dawbridge"), (False, "/tmp/dawbridge-12345")):
+        monkeypatch.setattr("os.getuid", lambda: 12_345)
+        monkeypatch.setattr("pathlib.Path.is_dir", lambda path, there=there: there)
+        assert str(runtime_folder()) == folder
 
 
 def test_keys_last_and_epochs_do_not(serve):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from pathlib import Path
 
 import msgspec
 import numpy as np
@@ -346,6 +347,29 @@ def test_live_equals_offline_to_the_sample(serve, rate):
     assert [(n.time, n.pitch, round(n.velocity, 5)) for n in live] == [
         (n.time, n.pitch, round(n.velocity, 5)) for n in offline
     ]
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="reads the memory from /proc")
+def test_100_000_blocks_do_not_grow_the_sidecar(serve):
+    transcriber = ClickTranscriber()
+    sidecar = serve(make_transcriber=lambda preset: transcriber)
+    memory, blocks, size = {}, 100_000, 64
+    with Raw(sidecar.connection) as raw:
+        credit = raw.hello(msgspec.structs.replace(HELLO, max_block=size)).credit
+        silence, through = np.zeros((1, size), np.float32), 0
+        for number in range(1, blocks + 1):
+            raw.audio((number - 1) * size, silence)
+            while number - through >= credit:
+                through = raw.expect(wire.Events).through_seq
+            transcriber.calls.clear()
+            if number in (blocks // 5, blocks):
+                memory[number] = int(Path("/proc/self/statm").read_text().split()[1]) * 4096
+        while through < blocks:
+            through = raw.expect(wire.Events).through_seq
+        (session,) = status(sidecar.connection).sessions
+    assert session.blocks == blocks and session.gaps == session.duplicates == session.dropped == 0
+    assert memory[blocks] - memory[blocks // 5] < 8 * 2**20
 
 
 def test_settings_have_the_documented_defaults():
