@@ -9,13 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
 import torch
 from nnAudio import librosa_functions
 from nnAudio.utils import get_window_dispatch
-from torch import Tensor
+from torch import Tensor, nn
 
 from inference.streaming import Streaming
 
@@ -128,17 +129,47 @@ class LogFrequencySpectrogram(Framed):
         for index, window in enumerate(config.windows):
             taper = _tensor(get_window_dispatch("hann", window))
             self.register_buffer(f"taper{index}", taper / taper.sum() * 512, persistent=False)
-            self.register_buffer(f"filters{index}", _triangles(config, window), persistent=False)
+        self.filters = nn.ModuleList(
+            FilterBank(_triangles(config, window), self.bins) for window in config.windows
+        )
 
     def transform(self, frames: Tensor) -> Tensor:
-        return torch.stack([self._through(index, frames) for index in range(self.channels)], 2)
+        spectra = [self._spectrum(index, frames) for index in range(self.channels)]
+        joined = torch.cat(spectra, -1)
+        magnitude = (joined.real.square() + joined.imag.square()).sqrt()  # abs() takes 3 times as long
+        parts = torch.split(magnitude, [spectrum.shape[-1] for spectrum in spectra], -1)
+        filtered = [bank(part) for bank, part in zip(self.filters, parts, strict=True)]
+        energy: Tensor = torch.stack(filtered, 2) + 1e-3
+        return energy.log() * 0.3 + 0.6
 
-    def _through(self, index: int, frames: Tensor) -> Tensor:
-        taper, filters = self.get_buffer(f"taper{index}"), self.get_buffer(f"filters{index}")
-        spectrum = torch.fft.rfft(frames[..., -len(taper) :] * taper)
-        magnitude = (spectrum.real.square() + spectrum.imag.square()).sqrt()  # abs() takes 3 times as long
-        filtered: Tensor = magnitude @ filters
-        return (filtered + 1e-3).log() * 0.3 + 0.6
+    def _spectrum(self, index: int, frames: Tensor) -> Tensor:
+        taper = self.get_buffer(f"taper{index}")
+        return torch.fft.rfft(frames[..., -len(taper) :] * taper)
+
+
+class FilterBank(nn.Module):
+    """Filters over a spectrum, `(..., frequencies)` to `(..., filters)`, in a few dense pieces.
+
+    Each filter touches few frequencies, so that most of the whole matrix would be zeros; a piece
+    holds neighbouring filters and only the frequencies that they touch.
+    """
+
+    def __init__(self, weights: Tensor, filters: int) -> None:
+        super().__init__()
+        edges = [0, filters // 2, 3 * filters // 4, 7 * filters // 8, filters]
+        self.spans: list[tuple[int, int]] = []
+        for piece, (first, last) in enumerate(pairwise(edges)):
+            used = weights[:, first:last].sum(1).nonzero().flatten()
+            begin, end = int(used[0]), int(used[-1]) + 1
+            self.spans.append((begin, end))
+            self.register_buffer(f"piece{piece}", weights[begin:end, first:last].clone(), persistent=False)
+
+    def forward(self, spectrum: Tensor) -> Tensor:
+        pieces = [
+            spectrum[..., begin:end] @ self.get_buffer(f"piece{piece}")
+            for piece, (begin, end) in enumerate(self.spans)
+        ]
+        return torch.cat(pieces, -1)
 
 
 def _triangles(config: LogFrequencyConfig, window: int) -> Tensor:

@@ -111,6 +111,10 @@ class FrequencyFilm(nn.Module):
         self._folded = None
         super()._load_from_state_dict(*args, **kwargs)
 
+    def _apply(self, *args: Any, **kwargs: Any) -> FrequencyFilm:
+        self._folded = None  # moved or converted
+        return super()._apply(*args, **kwargs)
+
     def forward(self, x: Tensor) -> Tensor:
         scale, shift = self.tables()
         return torch.addcmul(shift, x, scale)

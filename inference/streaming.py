@@ -79,6 +79,24 @@ def split(state: State, sizes: Sequence[int]) -> list[State]:
     return parts
 
 
+def leaves(state: Any) -> list[Tensor]:
+    """The tensors of a state, in order."""
+    if isinstance(state, Tensor):
+        return [state]
+    return [leaf for item in state for leaf in leaves(item)]
+
+
+def with_leaves(like: State, tensors: Sequence[Tensor]) -> State:
+    """A state built as `like` is, out of the tensors that `leaves` gives."""
+    rest = iter(tensors)
+
+    def fill(part: Any) -> Any:
+        return next(rest) if isinstance(part, Tensor) else _rebuild(part, [fill(item) for item in part])
+
+    filled: State = fill(like)
+    return filled
+
+
 def _stack(states: list[Any]) -> Any:
     first = states[0]
     if isinstance(first, Tensor):

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from inference.layers import CausalConv2d, Delay, FrequencyFilm, HarmonicGather
 from inference.piano.config import LOWEST, PITCHES, BlockConfig, Head, PianoConfig
@@ -138,7 +139,7 @@ class ResidualBlock(Streaming[Tensor]):
     def __init__(self, in_channels: int, channels: int, bins: int) -> None:
         super().__init__()
         self.conv = CausalConv2d(in_channels, channels, 3, 3, bins, bias=False)
-        self.norm = nn.BatchNorm2d(channels)
+        self.norm: nn.Module = nn.BatchNorm2d(channels)
         self.residual = in_channels == channels
 
     def init_state(self, batch: int) -> Tensor:
@@ -158,7 +159,7 @@ class FirstBlock(Streaming[Tensor]):
     def __init__(self, in_channels: int, channels: int, bins: int, film: bool) -> None:
         super().__init__()
         self.conv = CausalConv2d(in_channels, channels, 3, 7, bins, bin_stride=3, bin_padding=2, bias=False)
-        self.norm = nn.BatchNorm2d(channels)
+        self.norm: nn.Module = nn.BatchNorm2d(channels)
         self.film = FrequencyFilm(channels, bins // 3) if film else nn.Identity()
 
     def init_state(self, batch: int) -> Tensor:
@@ -167,6 +168,14 @@ class FirstBlock(Streaming[Tensor]):
     def step(self, x: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
         y, state = self.conv.step(x, state)
         return F.relu(self.film(self.norm(y))), state
+
+
+def fold_norms(module: nn.Module) -> None:
+    """Fold each block's batch norm into the convolution before it; for evaluation only."""
+    for block in module.modules():
+        if isinstance(block, FirstBlock | ResidualBlock) and isinstance(block.norm, nn.BatchNorm2d):
+            block.conv.conv = fuse_conv_bn_eval(block.conv.conv, block.norm)
+            block.norm = nn.Identity()
 
 
 class AcousticNet(Streaming[tuple[Any, ...]]):

@@ -109,7 +109,8 @@ def _decide(
 ) -> DecodeState:
     frame = state.waiting
     assert frame is not None
-    now = max(0, (state.index + 1) * settings.hop - settings.delay)
+    place = (state.index + 1) * settings.hop - settings.delay
+    now = max(0, place)
     struck = _peaks(state.before, frame.onset, after, settings.onset)
     gone = frame.active < settings.offset
     if settings.raw:
@@ -122,7 +123,7 @@ def _decide(
     found: list[NoteOn | NoteOff] = [_off(int(key), now, voice, settings) for key in np.flatnonzero(ended)]
     voice[ended] = _SILENT
     for key in np.flatnonzero(struck):
-        time = max(0, now + round(float(np.clip(frame.shift[key], -0.5, 0.5)) * settings.hop))
+        time = max(0, place + round(float(np.clip(frame.shift[key], -0.5, 0.5)) * settings.hop))
         if voice[key] != _SILENT:
             found.append(_off(int(key), time, voice, settings))
         certainty = float(state.before[key] + frame.onset[key] + after[key])

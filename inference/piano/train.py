@@ -17,11 +17,11 @@ from torch.multiprocessing.spawn import spawn
 from torch.utils.data import DataLoader
 
 from inference.piano.config import CONFIGS, STATE_WEIGHTS, NoteState, Output, PianoConfig
+from inference.piano.mix import Batch, Mix, MixConfig
 from inference.piano.network import PianoNetwork
 from inference.training import corpus, pianos
 from inference.training.augment import Augment
 from inference.training.loop import LoopConfig, train
-from inference.training.mix import Batch, Mix, MixConfig
 from inference.training.sampler import Sampler
 
 log = logging.getLogger(__name__)

@@ -9,9 +9,11 @@ import torch
 from torch import Tensor
 
 from inference.events import Events, merge
+from inference.piano.acoustic import fold_norms
 from inference.piano.config import LOWEST, PITCHES, STATE_WEIGHTS, NoteState, Output
 from inference.piano.decode import DecodeSettings, DecodeState, Frame, decode, finish
 from inference.piano.network import NetworkState, PianoNetwork
+from inference.piano.recorded import RecordedStep
 from inference.streaming import split, stack
 
 _PIECE = 500
@@ -32,11 +34,13 @@ class PianoTranscriber:
         if not network.config.joint:
             raise ValueError(f"network {network.config.name!r} has no sub-frame onset; use a joint one")
         self.network = network.eval()
+        fold_norms(self.network)
         self.settings = settings
         self.rate, self.hop = network.config.rate, network.config.hop
         # A frame's onset lies up to half a hop before its middle, and the decoder waits for the
         # next frame; the hop itself is counted by whoever waits for it to fill.
         self.latency = settings.delay + self.hop // 2
+        self._step = RecordedStep(self.network)
         self._log_weights = torch.tensor(STATE_WEIGHTS).log()
 
     def start(self) -> PianoState:
@@ -45,7 +49,8 @@ class PianoTranscriber:
 
     def step(self, audio: Tensor, states: Sequence[PianoState]) -> tuple[list[Events], list[PianoState]]:
         """Advance several streams: audio `(batch, samples)`, a multiple of `hop` samples."""
-        network = stack([state.network for state in states])
+        alone = len(states) == 1
+        network = states[0].network if alone else stack([state.network for state in states])
         decoders = [state.decoder for state in states]
         found: list[list[Events]] = [[] for _ in states]
         after = network
@@ -53,7 +58,7 @@ class PianoTranscriber:
             for row, frames in enumerate(self._frames(output)):
                 events, decoders[row] = decode(frames, decoders[row], self.settings)
                 found[row].append(events)
-        networks = split(after, [1] * len(states))
+        networks = [after] if alone else split(after, [1] * len(states))
         return [merge(parts) for parts in found], [
             PianoState(n, d) for n, d in zip(networks, decoders, strict=True)
         ]
@@ -72,7 +77,7 @@ class PianoTranscriber:
     def _pieces(self, audio: Tensor, state: NetworkState) -> Iterator[tuple[Tensor, NetworkState]]:
         for piece in torch.split(audio, _PIECE * self.hop, dim=1):
             with torch.inference_mode():
-                output, state = self.network.step(piece, state)
+                output, state = self._step(piece, state)
             yield output, state
 
     def _frames(self, output: Tensor) -> list[list[Frame]]:

@@ -10,8 +10,8 @@ import torch
 from numpy.random import Generator
 from torch import Tensor
 
-from inference.piano.labels import Floats
 from inference.training.corpus import RATE
+from inference.training.notes import Floats
 
 _TAIL = RATE
 """Longest impulse response in samples."""

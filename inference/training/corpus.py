@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pedalboard.io import AudioFile
 
-from inference.piano.labels import Floats, NoteTable
+from inference.training.notes import Floats, NoteTable
 
 log = logging.getLogger(__name__)
 RATE = 16_000

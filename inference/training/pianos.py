@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from inference.piano.labels import Floats
 from inference.training.corpus import RATE, read_audio
+from inference.training.notes import Floats
 
 log = logging.getLogger(__name__)
 _STEPS = {"C": 0, "D": 2, "E": 4, "F": 5, "G": 7, "A": 9, "B": 11}

@@ -11,8 +11,8 @@ import numpy as np
 from numpy.random import Generator
 from numpy.typing import NDArray
 
-from inference.piano.labels import Floats, NoteTable
 from inference.training.corpus import RATE, Performance, cut_repeats
+from inference.training.notes import Floats, NoteTable
 from inference.training.pianos import Bank
 
 LEAD_S = 3.0

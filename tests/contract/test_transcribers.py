@@ -75,11 +75,7 @@ def test_watermark_rises_and_is_within_the_latency(system):
     assert all(event.time >= before for event in (*end.notes, *end.controls))
 
 
-def test_notes_are_in_order_and_pair_up(system, request):
-    if isinstance(system, PianoTranscriber):
-        request.applymarker(
-            pytest.mark.xfail(reason="decode clamps a frame's place before adding the shift, not after")
-        )
+def test_notes_are_in_order_and_pair_up(system):
     events, end = run(system, audio(system), [1] * HOPS)
     everything = merge([found for _, found in events] + [end])
     times = [note.time for note in everything.notes]

@@ -14,9 +14,10 @@ from torch.utils.data import IterableDataset
 
 from inference.features import LogFrequencySpectrogram, MelSpectrogram
 from inference.piano.config import PianoConfig
-from inference.piano.labels import Floats, FrameLabels, NoteTable, frame_labels
+from inference.piano.labels import FrameLabels, frame_labels
 from inference.training.augment import Augment
 from inference.training.corpus import RATE, Recording
+from inference.training.notes import Floats, NoteTable
 from inference.training.sampler import Sampler
 
 

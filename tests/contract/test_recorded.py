@@ -1,0 +1,38 @@
+"""A recorded step is the step itself, for every batch and length."""
+
+import pytest
+import torch
+
+from inference.piano.config import LIGHT
+from inference.piano.network import PianoNetwork
+from inference.piano.recorded import RecordedStep
+from inference.streaming import leaves
+
+
+@pytest.fixture(scope="module")
+def network():
+    torch.manual_seed(3)
+    return PianoNetwork(LIGHT).eval()
+
+
+@pytest.mark.parametrize("frames", [1, 2, 12])
+def test_recorded_steps_equal_the_networks_to_the_bit(network, frames):
+    recorded = RecordedStep(network)
+    with torch.inference_mode():
+        for batch in (1, 3, 2, 5):
+            state = expected_state = network.init_state(batch)
+            for _ in range(4):
+                audio = torch.randn(batch, frames * LIGHT.hop) * 0.1
+                output, state = recorded(audio, state)
+                expected, expected_state = network.step(audio, expected_state)
+                assert torch.equal(output, expected)
+                assert type(state) is type(expected_state)
+                pairs = zip(leaves(state), leaves(expected_state), strict=True)
+                assert all(torch.equal(a, b) for a, b in pairs)
+
+
+def test_recordings_are_made_once_per_length(network):
+    recorded = RecordedStep(network)
+    for batch in (1, 4):
+        recorded(torch.zeros(batch, LIGHT.hop), network.init_state(batch))
+    assert list(recorded._recordings) == [LIGHT.hop]
