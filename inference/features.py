@@ -140,11 +140,13 @@ class LogFrequencySpectrogram(Framed):
         parts = torch.split(magnitude, [spectrum.shape[-1] for spectrum in spectra], -1)
         filtered = [bank(part) for bank, part in zip(self.filters, parts, strict=True)]
         energy: Tensor = torch.stack(filtered, 2) + 1e-3
-        return energy.log() * 0.3 + 0.6
+        scaled: Tensor = energy.log() * 0.3 + 0.6
+        return scaled
 
     def _spectrum(self, index: int, frames: Tensor) -> Tensor:
         taper = self.get_buffer(f"taper{index}")
-        return torch.fft.rfft(frames[..., -len(taper) :] * taper)
+        spectrum: Tensor = torch.fft.rfft(frames[..., -len(taper) :] * taper)
+        return spectrum
 
 
 class FilterBank(nn.Module):

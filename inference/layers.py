@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -111,9 +111,10 @@ class FrequencyFilm(nn.Module):
         self._folded = None
         super()._load_from_state_dict(*args, **kwargs)
 
-    def _apply(self, *args: Any, **kwargs: Any) -> FrequencyFilm:
+    def _apply(self, fn: Callable[..., Any], recurse: bool = True) -> FrequencyFilm:
         self._folded = None  # moved or converted
-        return super()._apply(*args, **kwargs)
+        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
+        return self
 
     def forward(self, x: Tensor) -> Tensor:
         scale, shift = self.tables()

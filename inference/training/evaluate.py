@@ -67,6 +67,7 @@ def run(
     *,
     chunk_ms: float | None = None,
     sets: Iterable[str] = tuple(SETS),
+    plot: bool = False,
     progress: Callable[[str], None] = lambda name: None,
 ) -> Report:
     """Transcribe and score every recording of the chosen sets.
@@ -77,6 +78,7 @@ def run(
         weights: name or path; default the shipped ones.
         chunk_ms: what one step hears; default one hop, as live.
         sets: names out of `SETS`; those whose folder is missing are skipped.
+        plot: also draw `errors-SET.png` into `out` (needs matplotlib).
         progress: called with each recording's name.
 
     Raises:
@@ -96,6 +98,11 @@ def run(
     report = Report(scores, notes)
     if out is not None:
         _write(report, out)
+        if plot:
+            from inference.training import plots
+
+            for name in report.scores:
+                plots.errors(report, name, out / f"errors-{name}.png")
     return report
 
 

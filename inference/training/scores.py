@@ -50,13 +50,13 @@ COLUMNS = (*F1_COLUMNS, "precision", "recall", "velocity_r", "lateness_ms", "spr
 def score(name: str, reference: Table, estimate: Table) -> Scores:
     """Compare notes: 50 ms onsets, offsets 50 ms or 20 %, velocities within 0.1 after a linear fit."""
     reference = reference[np.argsort(reference[:, 0])]
-    spans, hertz, loud = _columns(reference)
+    hits = _hits(reference, estimate)
+    by_register = _counts(reference, hits, 2, REGISTERS)
+    by_velocity = _counts(reference, hits, 3, VELOCITIES)
     if not len(estimate):
-        hits: NDArray[np.int64] = np.zeros((0, 2), np.int64)
-        counts = [_counts(reference, hits, c, r) for c, r in ((2, REGISTERS), (3, VELOCITIES))]
-        return Scores(name, len(reference), 0, counts[0], counts[1])
+        return Scores(name, len(reference), 0, by_register, by_velocity)
+    spans, hertz, loud = _columns(reference)
     found, pitches, strength = _columns(estimate)
-    hits = np.array(transcription.match_notes(spans, hertz, found, pitches, offset_ratio=None)).reshape(-1, 2)
     precision, recall = len(hits) / len(estimate), len(hits) / len(reference)
     late = (found[hits[:, 1], 0] - spans[hits[:, 0], 0]) * 1000
     quartiles = np.percentile(late, [25, 50, 75]) if len(late) else np.zeros(3)
@@ -76,8 +76,8 @@ def score(name: str, reference: Table, estimate: Table) -> Scores:
         spread_ms=float(quartiles[2] - quartiles[0]),
         reference=len(reference),
         estimated=len(estimate),
-        by_register=_counts(reference, hits, 2, REGISTERS),
-        by_velocity=_counts(reference, hits, 3, VELOCITIES),
+        by_register=by_register,
+        by_velocity=by_velocity,
     )
 
 
@@ -88,6 +88,23 @@ def onset_f1(reference: Table, estimate: Table, tolerance: float = 0.05) -> floa
     spans, hertz, _ = _columns(reference)
     found, pitches, _ = _columns(estimate)
     return _onset_f1((spans, hertz, found, pitches), tolerance)
+
+
+def matched(reference: Table, estimate: Table) -> tuple[Table, Table]:
+    """The notes that were found, and what they were found as, row by row."""
+    reference = reference[np.argsort(reference[:, 0])]
+    pairs = _hits(reference, estimate)
+    return reference[pairs[:, 0]], estimate[pairs[:, 1]]
+
+
+def _hits(reference: Table, estimate: Table) -> NDArray[np.int64]:
+    """Pairs of row numbers whose pitches agree and whose onsets lie within 50 ms."""
+    if not len(estimate):
+        return np.zeros((0, 2), np.int64)
+    spans, hertz, _ = _columns(reference)
+    found, pitches, _ = _columns(estimate)
+    pairs = transcription.match_notes(spans, hertz, found, pitches, offset_ratio=None)
+    return np.array(pairs, np.int64).reshape(-1, 2)
 
 
 def mean(scores: Sequence[Scores], column: str) -> float:

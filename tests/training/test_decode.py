@@ -1,0 +1,124 @@
+"""The note state machine: what becomes a note, when it ends, and what never happens."""
+
+from dataclasses import replace
+
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+
+from inference.events import Controller, NoteOff, NoteOn, merge
+from inference.piano.decode import DecodeSettings, DecodeState, Frame, decode, finish
+
+SETTINGS = DecodeSettings(hop=320, delay=1440)
+PITCHES = 3
+
+
+def frames(onset, active, key=None, pedal=None, shift=0.0):
+    """One pitch's story; the two others stay silent."""
+    count = len(onset)
+    key, pedal = key or active, pedal or [0.0] * count
+
+    def column(value):
+        return np.array([0.0, value, 0.0], np.float32)
+
+    return [
+        Frame(column(onset[i]), column(active[i]), column(0.5), column(shift), column(key[i]), pedal[i])
+        for i in range(count)
+    ]
+
+
+def run(story, settings=SETTINGS):
+    events, state = decode(story, DecodeState.initial(PITCHES), settings)
+    return merge([events, finish(state, settings)])
+
+
+def kinds(events):
+    return [type(event) for event in events.notes]
+
+
+QUIET = [0.0] * 8
+
+
+def test_a_note_begins_at_its_onset_and_ends_with_its_sound():
+    events = run(frames(QUIET + [0.9, 0.1, 0, 0, 0, 0], QUIET + [0.9, 0.9, 0.9, 0.1, 0, 0]))
+    on, off = events.notes
+    assert (on.time, on.pitch, on.velocity) == (9 * 320 - 1440, 22, 0.5)
+    assert (off.time, off.note) == (12 * 320 - 1440, on.note)
+    assert 0.9 <= on.confidence <= 1
+
+
+def test_the_shift_moves_the_onset_within_its_frame():
+    story = frames(QUIET + [0.9, 0, 0, 0], QUIET + [0.9, 0.9, 0, 0], shift=0.25)
+    assert run(story).notes[0].time == 9 * 320 - 1440 + 80
+
+
+def test_a_restrike_ends_the_old_note_first_at_the_same_time():
+    events = run(frames(QUIET + [0.9, 0, 0, 0.8, 0, 0], QUIET + [0.9] * 4 + [0.9, 0.0]))
+    assert kinds(events) == [NoteOn, NoteOff, NoteOn, NoteOff]
+    first, off, second, _ = events.notes
+    assert off.time == second.time and off.note == first.note != second.note
+
+
+def test_an_onset_spread_over_two_frames_is_one_note():
+    events = run(frames(QUIET + [0.3, 0.35, 0, 0], QUIET + [0.9, 0.9, 0.9, 0]))
+    assert kinds(events) == [NoteOn, NoteOff]
+
+
+def test_sensitivity_moves_the_threshold():
+    story = frames(QUIET + [0.3, 0, 0, 0], QUIET + [0.9, 0.9, 0, 0])
+    assert not run(story).notes
+    assert run(story, SETTINGS.with_sensitivity(0.9)).notes
+    assert SETTINGS.with_sensitivity(0.5) == SETTINGS
+
+
+def test_raw_notes_end_with_the_key_and_the_pedal_is_an_event():
+    raw = replace(SETTINGS, raw=True)
+    active = QUIET + [0.9] * 8 + [0.0]
+    key = QUIET + [0.9, 0.9, 0.9] + [0.1] * 6
+    pedal = [0.0] * 9 + [0.9] * 6 + [0.5, 0.1]
+    story = frames(QUIET + [0.9] + [0.0] * 8, active, key, pedal)
+    events = run(story, raw)
+    assert events.notes[1].time == 12 * 320 - 1440
+    assert [(c.controller, c.value) for c in events.controls] == [
+        (Controller.SUSTAIN, 1.0),
+        (Controller.SUSTAIN, 0.0),
+    ]
+    assert events.controls[1].time == 17 * 320 - 1440, "a doubtful pedal stays where it is"
+    assert not run(story).controls
+
+
+def test_the_end_releases_everything():
+    story = frames(QUIET + [0.9, 0.0], QUIET + [0.9, 0.9], pedal=[0.9] * 10)
+    events = run(story, replace(SETTINGS, raw=True))
+    assert kinds(events) == [NoteOn, NoteOff]
+    assert events.controls[-1].value == 0
+
+
+unit = st.floats(0, 1, width=32)
+columns = st.lists(st.tuples(unit, unit, unit, unit, unit), min_size=1, max_size=40)
+
+
+@given(columns, st.booleans(), st.integers(1, 7))
+def test_whatever_the_network_says_notes_pair_up_in_order(story, raw, piece):
+    settings = replace(SETTINGS, raw=raw)
+    wild = [
+        Frame(*(np.full(PITCHES, v, np.float32) for v in (a, b, c, d - 0.5, e)), pedal=a)
+        for a, b, c, d, e in story
+    ]
+    state, parts, until = DecodeState.initial(PITCHES), [], 0
+    for start in range(0, len(wild), piece):
+        events, state = decode(wild[start : start + piece], state, settings)
+        assert all(event.time >= until for event in events.notes), "nothing before final_until changes"
+        until = events.final_until
+        parts.append(events)
+    whole = merge([*parts, finish(state, settings)])
+    sounding = {}
+    for event in whole.notes:
+        if isinstance(event, NoteOn):
+            assert event.pitch not in sounding
+            sounding[event.pitch] = event
+        else:
+            assert sounding.pop(event.pitch).time <= event.time
+    assert not sounding
+    assert [e.time for e in whole.notes] == sorted(e.time for e in whole.notes)
+    assert whole == merge([run(wild, settings)])
