@@ -1,0 +1,252 @@
+"""Commands for the live side: serve, listen, status."""
+
+from __future__ import annotations
+
+import json
+import sys
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from bridge.commands import output
+from bridge.commands.group import SETTINGS
+from bridge.commands.options import (
+    FILE,
+    channels_option,
+    json_option,
+    preset_option,
+    threads_option,
+    use_threads,
+    with_latency,
+)
+
+if TYPE_CHECKING:
+    from bridge.studio.audio import AudioSource
+    from bridge.wire.connection import Connection
+    from bridge.wire.protocol import SessionReport
+    from inference.events import Events
+
+PITCHES = ("C", "C#", "D", "D#", "E", "F", "F#", "G", "G#", "A", "A#", "B")
+
+
+@click.command(context_settings=SETTINGS)
+@preset_option("live")
+@click.option("--listen", "address", default="tcp://127.0.0.1:*", metavar="ENDPOINT", help="Where to listen.")
+@click.option("--allow", type=FILE, help="File of public keys that may connect; needed beyond this machine.")
+@click.option("--once", is_flag=True, help="End when the last plug-in has left.")
+@click.option("--max-sessions", type=click.IntRange(1, 32), default=32, help="Plug-ins served at a time.")
+@threads_option
+@json_option
+def serve(
+    presets: tuple[str, ...],
+    address: str,
+    allow: Path | None,
+    once: bool,
+    max_sessions: int,
+    threads: int | None,
+    json_output: bool,
+) -> None:
+    """Run the sidecar that plug-ins talk to, until Ctrl-C.
+
+    Plug-ins find it by a file that only you can read. It listens on this machine alone unless --listen
+    and --allow say otherwise.
+
+    Example: dawbridge serve --preset live --preset grand-piano
+    """
+    from bridge.sidecar.server import serve as run
+    from bridge.sidecar.settings import ServeSettings
+
+    names = with_latency(presets, "live")
+    settings = ServeSettings(
+        listen=address,
+        allow=allow,
+        presets=tuple(names),
+        once=once,
+        max_sessions=max_sessions,
+        threads=threads,
+    )
+    output.talk("Loading ...")
+    run(settings, lambda connection: _print_ready(connection, names, json_output))
+    output.talk("Stopped.")
+
+
+def _print_ready(connection: Connection, names: list[str], json_output: bool) -> None:
+    from bridge.doctor import device
+
+    ready = {"endpoint": connection.endpoint, "device": device(), "presets": names, "pid": connection.pid}
+    if json_output:
+        output.data(json.dumps(ready))
+    else:
+        output.data(f"endpoint  {connection.endpoint}")
+        output.data(f"device    {ready['device']}")
+        output.data(f"presets   {', '.join(names)}")
+        output.talk("Ready. Stop with Ctrl-C.")
+    sys.stdout.flush()
+
+
+@click.command(context_settings=SETTINGS)
+@click.argument("audio", type=click.Path(dir_okay=False, path_type=Path, allow_dash=True))
+@preset_option("live")
+@channels_option
+@click.option("--rate", type=int, default=44_100, help="Hz of raw audio.")
+@click.option("--raw-channels", type=click.IntRange(1, 8), default=2, help="Channels in raw audio.")
+@click.option(
+    "sample_format", "--format", type=click.Choice(["s16le", "f32le"]), default="s16le", help="Raw samples."
+)
+@click.option("--fast", is_flag=True, help="As fast as it goes instead of real time.")
+@click.option("--private", is_flag=True, help="Start an own sidecar even if one runs.")
+@click.option("--midi-port", metavar="NAME", help="Also play the notes on a virtual MIDI port.")
+@click.option("--midi", type=FILE, help="Also write the notes to a MIDI file.")
+@threads_option
+@json_option
+def listen(
+    audio: Path,
+    presets: tuple[str, ...],
+    channels: tuple[int, ...] | None,
+    rate: int,
+    raw_channels: int,
+    sample_format: str,
+    fast: bool,
+    private: bool,
+    midi_port: str | None,
+    midi: Path | None,
+    threads: int | None,
+    json_output: bool,
+) -> None:
+    """Play AUDIO through the live path, and print notes as they come; - is raw audio from stdin.
+
+    It uses the sidecar that runs, or one of its own. The notes are those of bounce with the same preset.
+
+    Example: arecord -f cd -t raw | dawbridge listen - --midi-port piano
+    """
+    from bridge import listening
+    from bridge.presets import load
+
+    names = with_latency(presets, "live")
+    instrument = load(names).instrument
+    use_threads(threads)
+    source = _source(audio, channels, rate, raw_channels, sample_format)
+    with ExitStack() as stack:
+        port = None
+        if midi_port is not None:
+            from bridge.midi_port import open_port
+
+            port = stack.enter_context(open_port(midi_port, instrument, source.rate))
+        connection, own = stack.enter_context(listening.sidecar(names, private=private))
+        output.talk(f"{'Own' if own else 'Running'} sidecar at {connection.endpoint}")
+        heard = listening.listen(
+            source,
+            names,
+            connection,
+            fast=fast,
+            on_events=lambda events: _print_events(events, source.rate, json_output),
+            port=port,
+            name=source.name[-60:],
+        )
+    for warning in source.warnings:
+        output.talk(warning)
+    if midi is not None:
+        from bridge.midi import write_midi
+
+        write_midi(
+            midi,
+            heard.notes,
+            heard.controls,
+            heard.rate,
+            lanes=heard.lanes,
+            instrument=instrument,
+            name=audio.stem,
+        )
+    latency_ms = 1000 * heard.latency / heard.rate
+    output.talk(
+        f"{len(heard.notes)} notes in {heard.samples / heard.rate:.1f} s; latency {latency_ms:.0f} ms; "
+        f"{heard.late} late, {heard.dropped} blocks dropped"
+    )
+
+
+def _source(
+    audio: Path, channels: tuple[int, ...] | None, rate: int, raw_channels: int, sample_format: str
+) -> AudioSource:
+    from typing import BinaryIO, cast
+
+    from bridge.listening import Trickle
+    from bridge.studio.audio import open_audio, open_raw
+
+    if str(audio) != "-":
+        return open_audio(audio, channels)
+    stream = cast(BinaryIO, Trickle(sys.stdin.buffer))
+    kind: Any = sample_format
+    return open_raw(stream, rate, raw_channels, kind, pick=channels, name="standard input")
+
+
+def _print_events(events: Events, rate: int, json_output: bool) -> None:
+    from inference.events import NoteOn
+
+    for note in events.notes:
+        on = isinstance(note, NoteOn)
+        name = f"{PITCHES[note.pitch % 12]}{note.pitch // 12 - 1}"
+        velocity = max(1, round(127 * note.velocity)) if on else round(127 * note.velocity)
+        if json_output:
+            line = {
+                "type": "on" if on else "off",
+                "time_s": round(note.time / rate, 6),
+                "sample": note.time,
+                "pitch": note.pitch,
+                "velocity": velocity,
+                "note": note.note,
+            }
+            output.data(json.dumps(line))
+        elif on:
+            output.data(f"{note.time / rate:9.3f} s  {name:<4} velocity {velocity}")
+    if events.notes:
+        sys.stdout.flush()
+
+
+@click.command(context_settings=SETTINGS)
+@json_option
+def status(json_output: bool) -> None:
+    """Ask the running sidecar how it fares: one line for each plug-in.
+
+    Example: dawbridge status
+    """
+    import msgspec
+
+    from bridge.wire.client import status as ask
+
+    report = ask()
+    if json_output:
+        output.as_json(msgspec.to_builtins(report))
+        return
+    output.data(
+        f"{report.software}, process {report.pid}, up {report.uptime_s:.0f} s, "
+        f"load {100 * report.load:.0f} %, {len(report.sessions)} sessions, {report.refused} refused"
+    )
+    if report.sessions:
+        head = [
+            "track",
+            "name",
+            "rate",
+            "presets",
+            "notes",
+            "late",
+            "dropped",
+            "compute p50/p99",
+            "queue p50/p99",
+        ]
+        output.table([head, *[_session(session) for session in report.sessions]])
+
+
+def _session(session: SessionReport) -> list[str]:
+    return [
+        session.track or "-",
+        session.name or "-",
+        str(session.rate),
+        "+".join(session.presets),
+        str(session.notes),
+        str(session.late),
+        str(session.dropped),
+        "/".join(f"{us / 1000:.1f}" for us in session.compute_us) + " ms",
+        "/".join(f"{us / 1000:.1f}" for us in session.queue_us) + " ms",
+    ]

@@ -1,0 +1,117 @@
+"""Options that several commands share, and the preset they make."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+if TYPE_CHECKING:
+    from bridge.presets import Preset
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+FOLDER = click.Path(file_okay=False, path_type=Path)
+FILE = click.Path(dir_okay=False, path_type=Path)
+ANY_PATH = click.Path(path_type=Path)
+
+
+def preset_option(default: str) -> Callable[[F], F]:
+    """`--preset NAME`, repeatable."""
+    return click.option(
+        "presets",
+        "--preset",
+        multiple=True,
+        metavar="NAME",
+        help=f"A system, latency or instrument preset; repeatable.  [default: {default}]",
+    )
+
+
+def hearing_options(function: F) -> F:
+    """What overrides the preset: `--pedal`, `--sensitivity`, `--weights`."""
+    for option in (
+        click.option("--weights", metavar="NAME|FILE", help="Weights of the system instead of its own."),
+        click.option(
+            "--sensitivity",
+            type=click.FloatRange(0, 1),
+            help="0 reports only certain notes, 1 doubtful ones too.  [default: the preset's]",
+        ),
+        click.option(
+            "--pedal",
+            type=click.Choice(["extended", "raw"]),
+            help="Notes as long as they sound, or keys and pedal apart.  [default: the preset's]",
+        ),
+    ):
+        function = option(function)
+    return function
+
+
+json_option = click.option("--json", "json_output", is_flag=True, help="Print JSON for programs.")
+threads_option = click.option(
+    "--threads",
+    type=click.IntRange(1, 256),
+    help="Threads of the network.  [default: torch's own choice]",
+)
+
+
+class Channels(click.ParamType):  # type: ignore[type-arg, unused-ignore]
+    """Channels counted from 1, such as `1,2`."""
+
+    name = "1,2"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[int, ...]:
+        """The numbers between the commas."""
+        if isinstance(value, tuple):
+            return value
+        try:
+            numbers = tuple(int(part) for part in str(value).split(","))
+        except ValueError:
+            numbers = ()
+        if not 1 <= len(numbers) <= 2 or min(numbers) < 1 or len(set(numbers)) < len(numbers):
+            self.fail(f"{value!r} does not name one or two channels; give 1 or 1,2 for example", param, ctx)
+        return numbers
+
+
+channels_option = click.option(
+    "--channels", type=Channels(), help="Channels of the file to hear, counted from 1.  [default: all]"
+)
+
+
+def with_latency(names: Sequence[str], default: str) -> list[str]:
+    """`names`, and the latency preset `default` if none of them is one."""
+    from bridge.presets import find
+
+    named = any(find(name).layer == "latency" for name in names)
+    return list(names) if named else [*names, default]
+
+
+def chosen_preset(
+    names: Sequence[str],
+    default: str,
+    *,
+    pedal: str | None = None,
+    sensitivity: float | None = None,
+    weights: str | None = None,
+) -> Preset:
+    """The presets merged; what the user chose beside them wins."""
+    from msgspec.structs import replace
+
+    from bridge.presets import load
+
+    preset = load(with_latency(names, default))
+    system = {"sensitivity": sensitivity, "weights": weights}
+    system = {key: value for key, value in system.items() if value is not None}
+    instrument = preset.instrument if pedal is None else replace(preset.instrument, pedal=pedal)
+    return replace(preset, system=replace(preset.system, **system), instrument=instrument)
+
+
+def use_threads(count: int | None) -> None:
+    """Let torch use `count` threads; None leaves its choice."""
+    if count is not None:
+        import torch
+
+        torch.set_num_threads(count)

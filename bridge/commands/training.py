@@ -1,0 +1,190 @@
+"""Commands for those who train: evaluate, train."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from bridge.commands import output
+from bridge.commands.group import SETTINGS, LateGroup
+from bridge.commands.options import FILE, FOLDER, json_option
+from bridge.errors import InputError, UsageError
+
+HERE = "bridge.commands.training:"
+SYSTEM = click.Choice(["piano"])
+TRAIN = {
+    "piano": (f"{HERE}train_piano", "Train the piano system; goes on where it was stopped."),
+    "export": (f"{HERE}train_export", "Make weights of a training's checkpoint."),
+}
+
+
+class Soundfont(click.ParamType):  # type: ignore[type-arg, unused-ignore]
+    """A SoundFont with the bank and program to play: `PATH[:bank:program]`."""
+
+    name = "PATH[:bank:program]"
+
+    def convert(
+        self, value: object, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[Path, int, int]:
+        """Path, program, bank, in the order that the training takes."""
+        if isinstance(value, tuple):
+            return value
+        text = str(value)
+        path, bank, program = text, "0", "0"
+        parts = text.rsplit(":", 2)
+        if len(parts) == 3 and parts[1].isdigit() and parts[2].isdigit():
+            path, bank, program = parts
+        if not Path(path).is_file():
+            self.fail(f"there is no file {path}", param, ctx)
+        return Path(path), int(program), int(bank)
+
+
+@click.command(context_settings=SETTINGS)
+@click.argument("system", type=SYSTEM)
+@click.option("--data", type=FOLDER, required=True, help="Folder of recordings with known notes.")
+@click.option("--weights", metavar="NAME|FILE", help="Weights to score.  [default: the shipped ones]")
+@click.option(
+    "sets", "--set", multiple=True, metavar="NAME", help="A set to score; repeatable.  [default: all]"
+)
+@click.option("--chunk-ms", type=click.FloatRange(1, 60_000), help="Audio per step.  [default: one hop]")
+@click.option("out", "-o", "--out", type=FOLDER, help="Folder for tables and scores.")
+@click.option("plots", "--plot", is_flag=True, help="Also draw truth and estimate, into --out.")
+@json_option
+def evaluate(
+    system: str,
+    data: Path,
+    weights: str | None,
+    sets: tuple[str, ...],
+    chunk_ms: float | None,
+    out: Path | None,
+    plots: bool,
+    json_output: bool,
+) -> None:
+    """Score SYSTEM on recordings with known notes, through the live path.
+
+    Example: dawbridge evaluate piano --data data -o scores --plot
+    """
+    from dataclasses import asdict
+
+    from inference.training import evaluate as evaluation
+
+    if plots and out is None:
+        raise UsageError("--plot has nowhere to draw", remedy="Give --out FOLDER too")
+    for name in sets:
+        if name not in evaluation.SETS:
+            raise UsageError(f"there is no set {name!r}", remedy=f"There are: {', '.join(evaluation.SETS)}")
+    try:
+        report = evaluation.run(
+            data,
+            out,
+            weights,
+            chunk_ms=chunk_ms,
+            sets=sets or tuple(evaluation.SETS),
+            progress=lambda name: output.talk(f"{system}: {name}"),
+        )
+    except FileNotFoundError as error:
+        raise InputError(
+            "there are no recordings to score", why=str(error), remedy="Give their folder with --data"
+        ) from error
+    if plots and out is not None:
+        _plots(report.notes, out)
+    if json_output:
+        output.as_json({name: [asdict(score) for score in scores] for name, scores in report.scores.items()})
+        return
+    for name in report.scores:
+        output.data(f"{name}\n\n{report.table(name)}\n\n{report.ranges(name)}")
+
+
+def _plots(notes: object, out: Path) -> None:
+    from typing import Any, cast
+
+    from bridge.studio.report import piano_roll
+    from inference.events import Note
+
+    rate = 1_000
+
+    def table(rows: Any) -> list[Note]:
+        return [
+            Note(
+                round(on * rate),
+                max(round(off * rate), round(on * rate) + 1),
+                int(pitch),
+                min(1.0, velocity / 127),
+            )
+            for on, off, pitch, velocity in rows
+        ]
+
+    for name, (reference, estimate) in cast("dict[str, tuple[Any, Any]]", notes).items():
+        path = out / f"{name}.png"
+        piano_roll(path, table(estimate), rate, reference=table(reference), title=name)
+        output.talk(str(path))
+
+
+@click.group(cls=LateGroup, late=TRAIN, context_settings=SETTINGS)
+def train() -> None:
+    """Train a system, or make weights of what was trained.
+
+    Example: dawbridge train piano --data data --work run --minutes 60
+    """
+
+
+@click.command("piano", context_settings=SETTINGS)
+@click.option("--data", type=FOLDER, required=True, help="Folder of recordings, performances and pianos.")
+@click.option("--work", type=FOLDER, required=True, help="Folder of the run; one that exists is resumed.")
+@click.option("--minutes", type=click.FloatRange(min=0, min_open=True), default=60.0, help="Time to train.")
+@click.option("--ranks", type=click.IntRange(1, 64), default=2, help="Processes, one thread each.")
+@click.option("--config", default="light", metavar="NAME", help="Which network.")
+@click.option("--seed", type=int, default=1, help="Of everything that is drawn by chance.")
+@click.option(
+    "soundfonts", "--soundfont", type=Soundfont(), multiple=True, help="A piano to play; repeatable."
+)
+def train_piano(
+    data: Path,
+    work: Path,
+    minutes: float,
+    ranks: int,
+    config: str,
+    seed: int,
+    soundfonts: tuple[tuple[Path, int, int], ...],
+) -> None:
+    """Train the piano system for --minutes; a run that was stopped goes on.
+
+    Example: dawbridge train piano --data data --work run --minutes 60 --ranks 2
+    """
+    from inference.piano.config import CONFIGS
+    from inference.piano.train import PianoRun, run
+    from inference.training.loop import LoopConfig
+
+    if config not in CONFIGS:
+        raise UsageError(f"there is no network {config!r}", remedy=f"There are: {', '.join(CONFIGS)}")
+    if not data.is_dir():
+        raise InputError(f"there is no folder {data}", remedy="Give the folder of the training data")
+    loop = LoopConfig(minutes=minutes, ranks=ranks)
+    run(PianoRun(data, work, config=config, seed=seed, loop=loop, soundfonts=soundfonts))
+    output.data(str(work / "checkpoint.pt"))
+
+
+@click.command("export", context_settings=SETTINGS)
+@click.argument("work", type=FOLDER)
+@click.option("--data", type=FOLDER, required=True, help="Folder with the validation recordings.")
+@click.option("out", "-o", "--out", type=FILE, required=True, help="The weights: a .safetensors file.")
+@click.option("--config", default="light", metavar="NAME", help="Which network was trained.")
+def train_export(work: Path, data: Path, out: Path, config: str) -> None:
+    """Average, calibrate and store the weights of the run in the folder WORK.
+
+    Example: dawbridge train export run --data data -o my-piano.safetensors
+    """
+    from inference.piano.config import CONFIGS
+    from inference.piano.export import describe, export
+
+    if config not in CONFIGS:
+        raise UsageError(f"there is no network {config!r}", remedy=f"There are: {', '.join(CONFIGS)}")
+    if not (work / "checkpoint.pt").is_file():
+        raise InputError(
+            f"{work} holds no checkpoint", remedy="Train first with: dawbridge train piano --work FOLDER"
+        )
+    if out.suffix != ".safetensors":
+        raise UsageError(f"{out.name} is no name for weights", remedy="Call it .safetensors")
+    output.talk(describe(export(work, data, out, config)))
+    output.data(str(out))
