@@ -86,7 +86,7 @@ class PianoConfig:
     """One net for notes, velocity, sub-frame onset, key and pedal, instead of two separate ones."""
     pitch_embedding: int = 0
     delay: int = 2048
-    """Samples from an onset to the end of the frame that is labelled with it."""
+    """Samples from an onset to the end of the frame that sees it best."""
 
     @property
     def hop(self) -> int:
@@ -97,6 +97,18 @@ class PianoConfig:
     def rate(self) -> int:
         """Sample rate in Hz."""
         return self.front_end.rate
+
+    @property
+    def lookahead(self) -> int:
+        """Frames by which the convolutions look ahead."""
+        if self.head is Head.HARMONIC:
+            return 0
+        return sum((width - 1) // 2 for block in self.blocks for width in block.time_widths)
+
+    @property
+    def label_delay(self) -> int:
+        """Samples from an onset to the end of the frame whose output tells of it."""
+        return self.delay + self.lookahead * self.hop
 
     @property
     def outputs(self) -> int:

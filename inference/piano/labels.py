@@ -35,7 +35,7 @@ def frame_labels(notes: NoteTable, pedal: Floats | None, frames: int, config: Pi
         frames: how many frames to label.
         config: gives hop, rate and delay.
     """
-    rate, delay = config.rate / config.hop, config.delay / config.rate
+    rate, delay = config.rate / config.hop, config.label_delay / config.rate
     labels = FrameLabels(
         np.zeros((frames, PITCHES), np.uint8),
         np.zeros((frames, PITCHES), np.float32),

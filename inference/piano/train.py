@@ -1,22 +1,21 @@
-"""Losses of the piano networks, and the run that trains the light one."""
+"""The run that trains a piano network."""
 
 from __future__ import annotations
 
 import copy
 import logging
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
 import torch.distributed as dist
-import torch.nn.functional as F
-from torch import Tensor, nn
 from torch.multiprocessing.spawn import spawn
 from torch.utils.data import DataLoader
 
-from inference.piano.config import CONFIGS, STATE_WEIGHTS, NoteState, Output, PianoConfig
+from inference.piano.config import CONFIGS, PianoConfig
+from inference.piano.losses import LossConfig, joint_loss, recursive_loss
 from inference.piano.mix import Batch, Mix, MixConfig
 from inference.piano.network import PianoNetwork
 from inference.training import corpus, pianos
@@ -25,59 +24,6 @@ from inference.training.loop import LoopConfig, train
 from inference.training.sampler import Sampler
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class LossConfig:
-    """Relative weights. Velocity must be scaled up a lot, or it learns nothing beside the states."""
-
-    velocity: float = 40.0
-    chunk_level: float = 0.15
-    shift: float = 1.0
-    key: float = 0.3
-    pedal: float = 0.15
-
-
-def joint_loss(network: nn.Module, batch: Batch, config: LossConfig) -> Mapping[str, Tensor]:
-    """Losses of a joint network on one batch."""
-    assert isinstance(network, PianoNetwork)
-    output = network.from_features(batch.features)
-    frames = output.shape[1]
-    states = batch.state.long()
-    weight = torch.tensor(STATE_WEIGHTS)
-    logits = output[..., : len(NoteState)].reshape(-1, len(NoteState))
-    state = F.cross_entropy(logits, states.reshape(-1), weight=weight, reduction="sum")
-    state = state / (len(output) * frames)
-    struck = ((states == NoteState.ONSET) | (states == NoteState.REONSET)).float()
-    velocity = _velocity_loss(output[..., Output.VELOCITY], batch.velocity, struck, config.chunk_level)
-    shift = ((output[..., Output.SHIFT] - batch.shift).abs() * struck).sum() / struck.sum().clamp(min=1)
-    key = _known(output[..., Output.KEY], batch.key)
-    pedal = _known(output[:, :, 0, Output.PEDAL], batch.pedal)
-    total = (
-        state + config.velocity * velocity + config.shift * shift + config.key * key + config.pedal * pedal
-    )
-    return {"total": total, "state": state, "velocity": velocity, "shift": shift, "key": key, "pedal": pedal}
-
-
-def _velocity_loss(estimate: Tensor, truth: Tensor, struck: Tensor, level: float) -> Tensor:
-    """Variance of the error within each chunk plus a part of its squared mean.
-
-    How loud a recording is as a whole says little about how hard it was played, so an error that
-    all notes of a chunk share counts for less.
-    """
-    error = (estimate - truth) * struck
-    count = struck.sum((1, 2))
-    safe = count.clamp(min=1)
-    mean = error.sum((1, 2)) / safe
-    each = (error.square().sum((1, 2)) / safe - (1 - level) * mean.square()) * (count > 1)
-    return (each * count).sum() / count.sum().clamp(min=1)
-
-
-def _known(logits: Tensor, truth: Tensor) -> Tensor:
-    known = ~truth.isnan()
-    if not known.any():
-        return logits.sum() * 0
-    return F.binary_cross_entropy_with_logits(logits[known], truth[known])
 
 
 @dataclass(frozen=True)
@@ -119,11 +65,14 @@ def _rank(rank: int, settings: PianoRun, meeting: str) -> None:
     torch.manual_seed(settings.seed)
     network = PianoNetwork(config)
     batches = _batches(settings, config, network, settings.seed * 1000 + rank)
+    noise = torch.Generator().manual_seed(settings.seed * 1000 + rank)
     seconds = settings.mix.batch * settings.mix.chunk_s
     progress = train(
         network,
         batches,
-        lambda net, batch: joint_loss(net, batch, settings.loss),
+        lambda net, batch: (
+            joint_loss(net, batch, settings.loss) if config.joint else recursive_loss(net, batch, noise)
+        ),
         settings.loop,
         settings.folder,
         seconds,

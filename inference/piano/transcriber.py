@@ -31,8 +31,8 @@ class PianoTranscriber:
     """Hears one piano: mono audio at `rate` to notes with velocity, and the sustain pedal."""
 
     def __init__(self, network: PianoNetwork, settings: DecodeSettings) -> None:
-        if not network.config.joint:
-            raise ValueError(f"network {network.config.name!r} has no sub-frame onset; use a joint one")
+        if settings.raw and not network.config.joint:
+            raise ValueError(f"network {network.config.name!r} hears no pedal; use pedal='extended'")
         self.network = network.eval()
         fold_norms(self.network)
         self.settings = settings
@@ -41,7 +41,8 @@ class PianoTranscriber:
         # next frame; the hop itself is counted by whoever waits for it to fill.
         self.latency = settings.delay + self.hop // 2
         self._step = RecordedStep(self.network)
-        self._log_weights = torch.tensor(STATE_WEIGHTS).log()
+        # Only the joint networks are trained with weighted states.
+        self._log_weights = torch.tensor(STATE_WEIGHTS).log() if network.config.joint else torch.zeros(5)
 
     def start(self) -> PianoState:
         """State of a stream that has heard nothing."""
@@ -85,13 +86,17 @@ class PianoTranscriber:
         states = torch.softmax(output[..., : len(NoteState)] - self._log_weights, -1)
         onset = states[..., NoteState.ONSET] + states[..., NoteState.REONSET]
         active = onset + states[..., NoteState.SUSTAIN]
-        key = torch.sigmoid(output[..., Output.KEY])
-        pedal = torch.sigmoid(output[:, :, 0, Output.PEDAL])
-        columns = [onset, active, output[..., Output.VELOCITY], output[..., Output.SHIFT], key]
-        on, sound, velocity, shift, down = (column.numpy() for column in columns)
+        if self.network.config.joint:
+            shift, key = output[..., Output.SHIFT], torch.sigmoid(output[..., Output.KEY])
+            pedal = torch.sigmoid(output[:, :, 0, Output.PEDAL])
+        else:  # the published networks tell onsets to the frame, and sounding ends alone
+            shift, key = torch.zeros_like(onset), active
+            pedal = torch.zeros(output.shape[:2])
+        columns = [onset, active, output[..., Output.VELOCITY], shift, key]
+        on, sound, velocity, place, down = (column.numpy() for column in columns)
         return [
             [
-                Frame(on[r, f], sound[r, f], velocity[r, f], shift[r, f], down[r, f], float(pedal[r, f]))
+                Frame(on[r, f], sound[r, f], velocity[r, f], place[r, f], down[r, f], float(pedal[r, f]))
                 for f in range(output.shape[1])
             ]
             for r in range(len(output))
@@ -101,4 +106,4 @@ class PianoTranscriber:
 def decode_settings(network: PianoNetwork, **thresholds: float | bool) -> DecodeSettings:
     """Decoder settings that fit a network's frames."""
     config = network.config
-    return DecodeSettings(config.hop, config.delay, LOWEST, **thresholds)  # type: ignore[arg-type]
+    return DecodeSettings(config.hop, config.label_delay, LOWEST, **thresholds)  # type: ignore[arg-type]

@@ -13,7 +13,7 @@ from inference.training.evaluate import Report
 from inference.training.scores import Table
 
 matplotlib.use("Agg")
-from matplotlib import pyplot as plt  # noqa: E402
+from matplotlib import pyplot as plt
 
 _INK, _ACCENT, _SOFT = "#263238", "#00838f", "#b0bec5"
 

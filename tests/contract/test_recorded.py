@@ -33,6 +33,7 @@ def test_recorded_steps_equal_the_networks_to_the_bit(network, frames):
 
 def test_recordings_are_made_once_per_length(network):
     recorded = RecordedStep(network)
-    for batch in (1, 4):
-        recorded(torch.zeros(batch, LIGHT.hop), network.init_state(batch))
+    with torch.inference_mode():
+        for batch in (1, 4):
+            recorded(torch.zeros(batch, LIGHT.hop), network.init_state(batch))
     assert list(recorded._recordings) == [LIGHT.hop]

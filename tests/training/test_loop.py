@@ -50,7 +50,8 @@ def test_training_learns_and_keeps_its_curve(tmp_path, slowly):
     progress = train(net, slowly, loss, config(1 / 60), tmp_path, 2.0)
     assert loss(net, next(batches()))["total"].item() < before / 100
     assert 1 <= progress.used_s < 3 and progress.seen_s == 2 * progress.steps
-    rows = list(csv.DictReader((tmp_path / "curve.csv").open()))
+    with (tmp_path / "curve.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
     assert len(rows) == progress.steps // 20
     assert float(rows[-1]["total"]) < float(rows[0]["total"])
 
