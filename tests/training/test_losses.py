@@ -29,10 +29,8 @@ def test_forcing_the_networks_own_decisions_gives_its_own_output(name):
             sustained = torch.where(states[:, frame] == NoteState.SUSTAIN, before, 0.0)
             held[:, frame] = torch.where(struck[:, frame], loud[:, frame], sustained)
         context = teacher_context(states, held, config)
-        begun = struck.int().cumsum(1) > 0
-        if not begun[states == NoteState.SUSTAIN].all():
-            # Without an onset the network counts from the first sustained frame, a teacher cannot.
-            context = context._replace(duration=_counted(states, config))
+        # After a sustained frame without an onset the network counts on, a teacher cannot.
+        context = context._replace(duration=_counted(states, config))
         forced = network.teacher_forced(network.front_end(audio), context)
     assert (free - forced).abs().max() < 1e-4
 
