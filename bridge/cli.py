@@ -74,7 +74,7 @@ def run(arguments: Sequence[str] | None = None) -> int:
     except (click.Abort, KeyboardInterrupt):
         click.echo("stopped", err=True)
         return INTERRUPTED
-    except BrokenPipeError:
+    except (BrokenPipeError, SystemExit):  # click makes SystemExit of the former
         _let_go_of_stdout()
         return BROKEN_PIPE
     except Exception as error:

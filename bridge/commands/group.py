@@ -37,6 +37,7 @@ class LateGroup(click.Group):
             return None
         module, _, attribute = self._late[cmd_name][0].partition(":")
         command: click.Command = getattr(import_module(module), attribute)
+        _name_variables(command, f"{ctx.auto_envvar_prefix}_{cmd_name}")
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
@@ -53,3 +54,11 @@ class LateGroup(click.Group):
             hint = f" Did you mean {close[0]!r}?" if close else f" There are: {', '.join(self._late)}."
             raise click.UsageError(f"there is no command {args[0]!r}.{hint}", ctx)
         return super().resolve_command(ctx, args)
+
+
+def _name_variables(command: click.Command, prefix: str) -> None:
+    """Environment variables are called after the flags; click would take the names of the parameters."""
+    for option in command.params:
+        if isinstance(option, click.Option):
+            flag = max(option.opts, key=len).lstrip("-")
+            option.envvar = f"{prefix}_{flag}".replace("-", "_").upper()

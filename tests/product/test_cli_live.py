@@ -1,0 +1,178 @@
+"""The live commands: listen gives what bounce gives; serve starts, serves and stops cleanly."""
+
+import io
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import mido
+import numpy as np
+import pytest
+from pedalboard.io import AudioFile
+
+from bridge import cli, listening
+from bridge.commands import output
+from bridge.presets import Preset
+from bridge.sidecar.settings import ServeSettings
+from bridge.studio.audio import open_raw
+from bridge.wire.client import Client
+from tests.fakes import ClickTranscriber, clicks
+
+ROOT = Path(__file__).parents[2]
+RATE = 44_100
+TIMES = [4_410, 22_050, 40_000, 60_000]
+SOUND = clicks(TIMES, 66_150, RATE, 2, height=0.9)
+
+
+@pytest.fixture(autouse=True)
+def private_folders(tmp_path, monkeypatch):
+    for key in ("RUNTIME", "DATA", "LOG"):
+        monkeypatch.setenv(f"DAWBRIDGE_{key}_DIR", str(tmp_path / key.lower()))
+    monkeypatch.setenv("DAWBRIDGE_PRESETS", str(tmp_path / "presets"))
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(output, "quiet", False)
+
+
+@pytest.fixture
+def settings():
+    transcriber = ClickTranscriber()
+    return ServeSettings(make_transcriber=lambda preset: transcriber, freeze=False, warm_up=False)
+
+
+@pytest.fixture
+def take(tmp_path, monkeypatch):
+    """A recording of clicks, and presets that hear them."""
+    hears = ClickTranscriber()
+    monkeypatch.setattr(Preset, "transcriber", lambda preset: hears)
+    original = ServeSettings
+
+    def with_clicks(*args, **kwargs):
+        return original(*args, **{"make_transcriber": lambda preset: hears, **kwargs})
+
+    monkeypatch.setattr(listening, "ServeSettings", with_clicks)
+    path = tmp_path / "take.wav"
+    with AudioFile(str(path), "w", RATE, 2) as file:
+        file.write(SOUND)
+    return path
+
+
+@pytest.fixture
+def call(capsys):
+    def call(*arguments):
+        code = cli.run([str(argument) for argument in arguments])
+        captured = capsys.readouterr()
+        return code, captured.out, captured.err
+
+    return call
+
+
+def messages(path):
+    return [m for m in mido.MidiFile(path) if not m.is_meta]
+
+
+@pytest.mark.parametrize("pace", [(), ("--fast",)], ids=["real time", "fast"])
+def test_listen_gives_what_bounce_gives(pace, call, take):
+    began = time.perf_counter()
+    code, out, err = call("listen", take, "--midi", "live.mid", "--preset", "live", *pace)
+    elapsed = time.perf_counter() - began
+    assert code == 0, err
+    assert len(out.splitlines()) == 4 and "4 notes" in err and "0 blocks dropped" in err
+    assert call("bounce", take, "--preset", "live", "-o", "bounced")[0] == 0
+    assert messages("live.mid") == messages("bounced/take.mid")
+    assert (elapsed > 1.5) == (pace == ()), "real time takes as long as the recording"
+
+
+def test_listen_prints_json_lines_as_they_come(call, take):
+    code, out, _ = call("listen", take, "--fast", "--json")
+    lines = [json.loads(line) for line in out.splitlines()]
+    assert code == 0 and [line["type"] for line in lines] == ["on", "off"] * 4
+    on = [line["sample"] for line in lines if line["type"] == "on"]
+    assert np.abs(np.array(on) - TIMES).max() <= 2
+
+
+def test_listen_hears_raw_audio_from_standard_input(call, take, monkeypatch):
+    raw = io.TextIOWrapper(io.BytesIO((SOUND.T * 32767).astype("<i2").tobytes()))
+    monkeypatch.setattr(sys, "stdin", raw)
+    code, out, err = call("listen", "-", "--fast", "--rate", RATE, "--raw-channels", 2)
+    assert code == 0, err
+    assert len(out.splitlines()) == 4
+
+
+def test_listen_takes_what_is_there(take):
+    """Raw audio that trickles in is heard before the stream is full."""
+    reader, writer = os.pipe()
+    with os.fdopen(reader, "rb") as stream, os.fdopen(writer, "wb", buffering=0) as feed:
+        source = open_raw(listening.Trickle(stream), RATE, 1, "f32le")
+        feed.write(np.ones(100, "<f4").tobytes())
+        assert next(iter(source.blocks())).shape == (1, 100)
+
+
+def test_listen_to_a_rate_that_no_wire_carries(settings):
+    source = open_raw(io.BytesIO(b"\0" * 4_000), 4_000, 1)
+    with (
+        listening.private_sidecar(settings) as connection,
+        pytest.raises(Exception, match="8000 to 384000") as caught,
+    ):
+        listening.listen(source, [], connection)
+    assert caught.value.exit_code == 2
+
+
+def test_a_lost_sidecar_ends_listening_and_releases_every_note(settings, tmp_path):
+    """Sounding notes come back as note-offs even when nobody is there to send them."""
+    transcriber = ClickTranscriber(hold=10**9)
+    hears = ServeSettings(make_transcriber=lambda preset: transcriber, freeze=False, warm_up=False)
+    heard = []
+
+    class Blocks(io.BytesIO):
+        def read(self, size=-1):
+            if len(heard) == 1 and leaving:
+                leaving.pop()()
+            return super().read(min(size, 16_384))
+
+    sound = clicks([4_000], 400_000, RATE, 1, height=0.9)
+    source = open_raw(Blocks(sound[0].astype("<f4").tobytes()), RATE, 1, "f32le")
+    sidecar = listening.private_sidecar(hears)
+    connection = sidecar.__enter__()
+    leaving = [lambda: sidecar.__exit__(None, None, None)]
+    try:
+        with pytest.raises(Exception) as caught:
+            listening.listen(source, [], connection, fast=True, on_events=lambda e: heard.extend(e.notes))
+    finally:
+        for leave in leaving:
+            leave()
+    assert caught.value.exit_code == 5
+    kinds = [type(note).__name__ for note in heard]
+    assert kinds == ["NoteOn", "NoteOff"], kinds
+
+
+def test_serve_says_where_it_is_serves_and_stops(tmp_path):
+    process = subprocess.Popen(
+        [sys.executable, "-m", "bridge.cli", "serve", "--json", "--threads", "1"],
+        env=os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    with process:
+        ready = json.loads(process.stdout.readline())
+        assert ready["endpoint"].startswith("tcp://127.0.0.1:") and ready["presets"] == ["live"]
+        assert ready["device"].startswith("cpu") and ready["pid"] == process.pid
+        with Client(RATE, 2, name="guest", track="Piano") as client:
+            client.send(np.zeros((2, 4_096), np.float32))
+            report = subprocess.run(
+                [sys.executable, "-m", "bridge.cli", "status"],
+                env=os.environ | {"PYTHONPATH": str(ROOT)},
+                capture_output=True,
+                text=True,
+                timeout=30,
+            )
+            assert report.returncode == 0, report.stderr
+            assert "1 sessions" in report.stdout and "guest" in report.stdout and "Piano" in report.stdout
+        process.send_signal(signal.SIGINT)
+        rest, err = process.communicate(timeout=20)
+    assert process.returncode == 0 and rest == "" and "Stopped." in err and "Traceback" not in err
+    assert not (tmp_path / "runtime" / "connection.json").exists()
