@@ -1,0 +1,172 @@
+"""The doctor finds what is wrong, and the bench measures what it says."""
+
+import json
+import os
+from dataclasses import replace
+
+import pytest
+
+from bridge import bench, cli, doctor
+from bridge.bench import Bench, Measure, StepTimes
+from bridge.commands import output
+from bridge.errors import EngineError, InputError
+from bridge.presets import Preset
+from tests.fakes import ClickTranscriber
+
+
+@pytest.fixture(autouse=True)
+def private_folders(tmp_path, monkeypatch):
+    for key in ("RUNTIME", "DATA", "LOG"):
+        monkeypatch.setenv(f"DAWBRIDGE_{key}_DIR", str(tmp_path / key.lower()))
+    monkeypatch.setenv("DAWBRIDGE_PRESETS", str(tmp_path / "presets"))
+    monkeypatch.setattr(output, "quiet", False)
+
+
+def check(name):
+    (finding,) = [finding for finding in doctor.examine() if finding.name == name]
+    return finding
+
+
+def only(monkeypatch, name):
+    monkeypatch.setattr(doctor, "CHECKS", {name: doctor.CHECKS[name]})
+
+
+def test_all_is_well_here(capsys):
+    code = cli.run(["doctor", "--json"])
+    found = json.loads(capsys.readouterr().out)
+    verdicts = {item["name"]: item["verdict"] for item in found["checks"]}
+    assert code == 0 and found["failed"] == 0, found
+    assert set(verdicts) == set(doctor.CHECKS)
+    for name in ("python", "packages", "presets", "weights", "curve", "keys", "piano"):
+        assert verdicts[name] == "ok", found
+
+
+def test_a_damaged_preset_fails_and_sets_the_exit_code(tmp_path, monkeypatch, capsys):
+    folder = tmp_path / "presets" / "latency"
+    folder.mkdir(parents=True)
+    (folder / "mine.toml").write_text("chunk_mss = 3")
+    only(monkeypatch, "presets")
+    assert cli.run(["doctor"]) == 1
+    printed = capsys.readouterr().out
+    assert printed.startswith("fail") and "mine.toml" in printed and "do: Did you mean chunk_ms" in printed
+
+
+def test_keys_that_others_can_read_fail(tmp_path, monkeypatch):
+    from bridge.wire.security import key_pair, keys_folder
+
+    key_pair("server")
+    only(monkeypatch, "keys")
+    assert check("keys").verdict == "ok"
+    (file, *_) = keys_folder().iterdir()
+    os.chmod(file, 0o644)
+    assert check("keys").verdict == "fail" and f"chmod 600 {file}" in check("keys").remedy
+
+
+def test_a_dead_sidecar_is_a_warning(monkeypatch):
+    from bridge.wire.connection import connection_file
+    from bridge.wire.folders import write_secret
+
+    only(monkeypatch, "sidecar")
+    assert check("sidecar").verdict == "ok"
+    write_secret(connection_file(), b"{}")
+    assert check("sidecar").verdict == "warn" and check("sidecar").remedy
+
+
+def test_damaged_weights_fail(monkeypatch):
+    def damaged(name):
+        raise RuntimeError(f"{name} is damaged")
+
+    monkeypatch.setattr("inference.weights.read", damaged)
+    only(monkeypatch, "weights")
+    assert check("weights").verdict == "fail" and "is damaged" in check("weights").found
+
+
+def test_a_slow_machine_is_told(monkeypatch):
+    only(monkeypatch, "speed")
+    monkeypatch.setattr(Preset, "transcriber", lambda preset: ClickTranscriber())
+    assert check("speed").verdict == "ok"
+    slow = StepTimes(20.0, (15.0,) * 98 + (30.0,) * 2)
+    monkeypatch.setattr(bench, "step_times", lambda *args, **kwargs: slow)
+    assert check("speed").verdict == "warn"
+    monkeypatch.setattr(bench, "step_times", lambda *args, **kwargs: replace(slow, times_ms=(21.0,) * 9))
+    assert check("speed").verdict == "fail" and "bounce" in check("speed").remedy
+
+
+def test_a_missing_package_fails(monkeypatch):
+    only(monkeypatch, "packages")
+    monkeypatch.setattr(doctor, "PACKAGES", (*doctor.PACKAGES, "no-such-package"))
+    assert check("packages").verdict == "fail" and "pip install no-such-package" in check("packages").remedy
+
+
+def test_a_check_that_breaks_is_a_failure_and_the_others_go_on(monkeypatch):
+    def broken(name):
+        raise EngineError("it broke", why="of a reason", remedy="Mend it")
+
+    monkeypatch.setattr(doctor, "CHECKS", {"one": broken, "curve": doctor.CHECKS["curve"]})
+    one, two = doctor.examine()
+    assert (one.verdict, one.found, one.remedy) == ("fail", "it broke of a reason", "Mend it")
+    assert two.verdict == "ok"
+
+
+def test_step_times_count_steps_of_the_right_length():
+    transcriber = ClickTranscriber()
+    times = bench.step_times(transcriber, 100.0, seconds=2.0, rate=44_100)
+    assert times.chunk_ms == 100.0 and len(times.times_ms) == 20
+    assert set(transcriber.calls) == {(1, 1_600)} and len(transcriber.calls) >= 25
+    assert 0 < times.p50_ms <= times.p99_ms <= max(times.times_ms)
+
+
+@pytest.mark.parametrize("q, wanted", [(0.5, 50), (0.99, 99), (1.0, 100), (0.0, 1)])
+def test_quantiles(q, wanted):
+    assert StepTimes(20.0, tuple(range(100, 0, -1))).quantile(q) == wanted
+
+
+def test_measures_know_their_target_and_their_baseline():
+    slower = Measure("x", 1.3, "ms", 1.0)
+    assert not slower.reached and slower.worse_than(1.0) and not slower.worse_than(1.2)
+    faster = Measure("y", 14, "x", 15, lower=False)
+    assert not faster.reached and faster.worse_than(20) and not faster.worse_than(15)
+    assert Measure("z", 1e9, "").reached
+
+
+def test_baseline_round_trip_and_comparison(tmp_path, monkeypatch, capsys):
+    measured = Bench(
+        {"cores": 1}, [Measure("step", 10.0, "ms", 20.0), Measure("bounce", 30.0, "x", lower=False)]
+    )
+    monkeypatch.setattr(bench, "run", lambda *args: measured)
+    path = tmp_path / "before.json"
+    assert cli.run(["bench", "--save", str(path)]) == 0
+    assert bench.read_baseline(path) == {"step": 10.0, "bounce": 30.0}
+    assert cli.run(["bench", "--baseline", str(path)]) == 0
+    measured.measures[0] = Measure("step", 13.0, "ms", 20.0)
+    capsys.readouterr()
+    assert cli.run(["bench", "--baseline", str(path), "--json"]) == 1
+    assert json.loads(capsys.readouterr().out)["worse"] == ["step"]
+    path.write_text("[]")
+    with pytest.raises(InputError):
+        bench.read_baseline(path)
+
+
+def test_plot(tmp_path):
+    times = StepTimes(20.0, tuple(float(i % 7 + 1) for i in range(200)))
+    bench.plot(Bench({}, steps={"piano, live": times, "piano, offline": times}), tmp_path / "steps.png")
+    assert (tmp_path / "steps.png").read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.slow
+def test_the_whole_bench_measures_everything_promised(tmp_path):
+    result = bench.run(quick=True)
+    names = " ".join(measure.name for measure in result.measures)
+    for promised in (
+        "live: real-time factor",
+        "live: step p99",
+        "bounce",
+        "render",
+        "round trip p50",
+        "help",
+        "serve ready",
+        "16 streams: late answers",
+        "memory per extra session",
+    ):
+        assert promised in names
+    assert all(measure.value >= 0 for measure in result.measures)
