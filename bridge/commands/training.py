@@ -49,7 +49,7 @@ class Soundfont(click.ParamType):  # type: ignore[type-arg, unused-ignore]
 )
 @click.option("--chunk-ms", type=click.FloatRange(1, 60_000), help="Audio per step.  [default: one hop]")
 @click.option("out", "-o", "--out", type=FOLDER, help="Folder for tables and scores.")
-@click.option("plots", "--plot", is_flag=True, help="Also draw truth and estimate, into --out.")
+@click.option("plots", "--plot", is_flag=True, help="Also draw errors, and truth beside estimate.")
 @json_option
 def evaluate(
     system: str,
@@ -81,6 +81,7 @@ def evaluate(
             weights,
             chunk_ms=chunk_ms,
             sets=sets or tuple(evaluation.SETS),
+            plot=plots,
             progress=lambda name: output.talk(f"{system}: {name}"),
         )
     except FileNotFoundError as error:
@@ -162,6 +163,11 @@ def train_piano(
         raise InputError(f"there is no folder {data}", remedy="Give the folder of the training data")
     loop = LoopConfig(minutes=minutes, ranks=ranks)
     run(PianoRun(data, work, config=config, seed=seed, loop=loop, soundfonts=soundfonts))
+    if (work / "curve.csv").is_file():
+        from inference.training.plots import learning_curve
+
+        learning_curve(work / "curve.csv", work / "curve.png")
+        output.data(str(work / "curve.png"))
     output.data(str(work / "checkpoint.pt"))
 
 
