@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from importlib import metadata
+from pathlib import Path
 from typing import Any, Literal
 
 from bridge.errors import BridgeError, SidecarMissing
@@ -113,12 +114,17 @@ def check_device(name: str) -> Finding:
 
 
 def check_presets(name: str) -> Finding:
-    """Every preset can be read."""
-    from bridge.presets import listing, read
+    """Every preset can be read, and the pianos that they name are there."""
+    from bridge.presets import InstrumentPreset, listing, read
 
     files = listing()
     for file in files:
-        read(file)
+        layer = read(file)
+        render = layer.render if isinstance(layer, InstrumentPreset) else None
+        for piano in (render.plugin, render.soundfont) if render else ():
+            if piano and piano != "built-in" and not Path(piano).exists():
+                found = f"{file.path} names {piano}, which is not there"
+                return Finding(name, "warn", found, "Install it, or correct the preset")
     own = sum(file.user for file in files)
     if not files:
         return Finding(name, "fail", "there are no presets", "Reinstall dawbridge")

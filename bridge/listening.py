@@ -49,6 +49,7 @@ class Heard:
     dropped: int = 0
     late: int = 0
     worst_late_ms: float = 0.0
+    interrupted: bool = False
     notes: list[Note] = field(default_factory=list)
     controls: list[Control] = field(default_factory=list)
     lanes: list[LanePoint] = field(default_factory=list)
@@ -80,6 +81,8 @@ def listen(
 ) -> Heard:
     """Send a source through a sidecar as a plug-in would, and collect what it hears.
 
+    `KeyboardInterrupt` ends the source early; everything heard until then comes back.
+
     Args:
         source: audio, read to its end.
         presets: names; none are the sidecar's.
@@ -102,7 +105,11 @@ def listen(
     with client:
         ear = _Ear(client, source.rate, on_events, port)
         try:
-            _send(source, client, ear, fast)
+            try:
+                _send(source, client, ear, fast)
+            except KeyboardInterrupt:  # Ctrl-C ends a recording; what was played until then is kept
+                ear.heard.interrupted = True
+            ear.began = None  # what the end of the stream brings is not waited for
             ear.take(client.flush("end"))
         finally:
             client.close()
@@ -227,7 +234,6 @@ def _send(source: AudioSource, client: Client, ear: _Ear, fast: bool) -> None:
             _wait_for(ear, (ear.heard.samples + block.shape[1]) / source.rate, client)
             client.offer(block, PLAYING)
         ear.heard.samples += block.shape[1]
-    ear.began = None  # what the end of the stream brings is not waited for
 
 
 def _wait_for(ear: _Ear, seconds: float, client: Client) -> None:

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from bridge.wire.protocol import SessionReport
     from inference.events import Events
 
+INTERRUPTED = 130
 PITCHES = ("C", "C#", "D", "D#", "E", "F", "F#", "G", "G#", "A", "A#", "B")
 
 
@@ -114,10 +115,11 @@ def listen(
     midi: Path | None,
     threads: int | None,
     json_output: bool,
-) -> None:
+) -> int:
     """Play AUDIO through the live path, and print notes as they come; - is raw audio from stdin.
 
     It uses the sidecar that runs, or one of its own. The notes are those of bounce with the same preset.
+    Ctrl-C ends the audio; notes heard until then are kept.
 
     Example: arecord -f cd -t raw | dawbridge listen - --midi-port piano
     """
@@ -164,6 +166,7 @@ def listen(
         f"{len(heard.notes)} notes in {heard.samples / heard.rate:.1f} s; latency {latency_ms:.0f} ms; "
         f"{heard.late} late, {heard.dropped} blocks dropped"
     )
+    return INTERRUPTED if heard.interrupted else 0
 
 
 def _source(

@@ -102,6 +102,23 @@ def test_listen_hears_raw_audio_from_standard_input(call, take, monkeypatch):
     assert len(out.splitlines()) == 4
 
 
+def test_ctrl_c_keeps_what_was_heard(call, take, monkeypatch):
+    """Whoever records from standard input ends it so."""
+
+    class Interrupted(io.BytesIO):
+        def read1(self, size=-1):
+            if self.tell() > 4 * 44_100:
+                raise KeyboardInterrupt
+            return super().read1(size)
+
+    raw = io.TextIOWrapper(Interrupted((SOUND.T * 32767).astype("<i2").tobytes()))
+    monkeypatch.setattr(sys, "stdin", raw)
+    code, out, err = call("listen", "-", "--fast", "--midi", "kept.mid")
+    assert code == cli.INTERRUPTED, err
+    assert len(out.splitlines()) == 3 and "3 notes" in err
+    assert [m.type for m in messages("kept.mid")] == ["note_on", "note_off"] * 3
+
+
 def test_listen_takes_what_is_there(take):
     """Raw audio that trickles in is heard before the stream is full."""
     reader, writer = os.pipe()

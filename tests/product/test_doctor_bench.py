@@ -51,6 +51,17 @@ def test_a_damaged_preset_fails_and_sets_the_exit_code(tmp_path, monkeypatch, ca
     assert printed.startswith("fail") and "mine.toml" in printed and "do: Did you mean chunk_ms" in printed
 
 
+def test_a_piano_that_is_gone_is_a_warning(tmp_path, monkeypatch):
+    folder = tmp_path / "presets" / "instruments"
+    folder.mkdir(parents=True)
+    (folder / "mine.toml").write_text('render = { plugin = "/nowhere/Piano.vst3" }')
+    only(monkeypatch, "presets")
+    assert check("presets").verdict == "warn" and "/nowhere/Piano.vst3" in check("presets").found
+    (tmp_path / "Piano.sf2").touch()
+    (folder / "mine.toml").write_text(f'render = {{ soundfont = "{tmp_path}/Piano.sf2" }}')
+    assert check("presets").verdict == "ok" and "1 of your own" in check("presets").found
+
+
 def test_keys_that_others_can_read_fail(tmp_path, monkeypatch):
     from bridge.wire.security import key_pair, keys_folder
 
