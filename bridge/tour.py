@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from bridge.errors import EngineError
 from bridge.midi import read_midi
 from bridge.presets import Preset, load
 from bridge.studio.bounce import BounceOptions, FileResult, bounce
@@ -50,16 +51,14 @@ class Tour:
         }
 
 
-def tour(out: Path, preset: Preset | None = None) -> Tour:
+def tour(out: Path, preset: Preset | None = None, *, picture: bool = True) -> Tour:
     """Render the demo performance into the folder `out`, bounce it, and compare."""
     preset = preset or load(["offline"])
     played, audio = out / "played.mid", out / "prelude.wav"
     write_demo(played)
     rendered = render(played, audio, rate=RATE)
-    (heard,) = bounce([audio], out, BounceOptions(preset, picture=True)).results
+    (heard,) = bounce([audio], out, BounceOptions(preset, picture=picture)).results
     if heard.status == "failed":
-        from bridge.errors import EngineError
-
         raise EngineError("the demo could not be heard", why=heard.error, remedy="Run: dawbridge doctor")
     truth, estimate = read_midi(played, RATE), read_midi(heard.outputs[0], RATE)
     return Tour(rendered, heard, match(estimate.notes, truth.notes, RATE))

@@ -50,16 +50,21 @@ def demo(
 
     Example: dawbridge demo
     """
+    from importlib.util import find_spec
+
     from bridge.studio.bounce import BounceOptions
 
     use_threads(threads)
     preset = chosen_preset(presets, "offline", pedal=pedal, sensitivity=sensitivity, weights=weights)
+    picture = find_spec("matplotlib") is not None
+    if not picture:
+        output.talk("No picture: matplotlib is not installed. Get it with: pip install 'dawbridge[plot]'")
     if audio is not None:
-        return _bounce((audio,), out, BounceOptions(preset, picture=True), json_output)
+        return _bounce((audio,), out, BounceOptions(preset, picture=picture), json_output)
     from bridge.tour import tour
 
     output.talk("Rendering a performance through the built-in piano, and listening to it ...")
-    result = tour(out, preset)
+    result = tour(out, preset, picture=picture)
     if json_output:
         output.as_json(result.as_dict())
         return 0
