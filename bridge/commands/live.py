@@ -23,6 +23,7 @@ from bridge.commands.options import (
 )
 
 if TYPE_CHECKING:
+    from bridge.listening import Heard
     from bridge.studio.audio import AudioSource
     from bridge.wire.connection import Connection
     from bridge.wire.protocol import SessionReport
@@ -152,21 +153,19 @@ def listen(
     if midi is not None:
         from bridge.midi import write_midi
 
-        write_midi(
-            midi,
-            heard.notes,
-            heard.controls,
-            heard.rate,
-            lanes=heard.lanes,
-            instrument=instrument,
-            name=audio.stem,
-        )
-    latency_ms = 1000 * heard.latency / heard.rate
-    output.talk(
-        f"{len(heard.notes)} notes in {heard.samples / heard.rate:.1f} s; latency {latency_ms:.0f} ms; "
-        f"{heard.late} late, {heard.dropped} blocks dropped"
-    )
+        notes, controls, lanes = heard.notes, heard.controls, heard.lanes
+        write_midi(midi, notes, controls, heard.rate, lanes=lanes, instrument=instrument, name=audio.stem)
+    _say(heard)
     return INTERRUPTED if heard.interrupted else 0
+
+
+def _say(heard: Heard) -> None:
+    late = f", by {heard.worst_late_ms:.0f} ms at most" if heard.late else ""
+    output.talk(
+        f"{len(heard.notes)} notes in {heard.samples / heard.rate:.1f} s; "
+        f"latency {1000 * heard.latency / heard.rate:.0f} ms; {heard.late} late{late}; "
+        f"{heard.dropped} blocks dropped"
+    )
 
 
 def _source(
