@@ -16,7 +16,8 @@ class CausalConv2d(Streaming[Tensor]):
     """2-D convolution, "same" over bins and causal over frames.
 
     Equals a centred convolution that is late by `latency` frames. State: the last
-    `time_width - 1` input frames, `(batch, in_channels, time_width - 1, bins)`.
+    `time_width - 1` input frames, `(batch, time_width - 1, bins, in_channels)`: with the channels
+    last, as convolutions like them, so that joining old and new frames is the only copy.
     """
 
     time_axis = 2
@@ -48,15 +49,13 @@ class CausalConv2d(Streaming[Tensor]):
 
     def init_state(self, batch: int) -> Tensor:
         weight = self.conv.weight
-        return weight.new_zeros(batch, self.conv.in_channels, self.conv.kernel_size[0] - 1, self.bins)
+        return weight.new_zeros(batch, self.conv.kernel_size[0] - 1, self.bins, self.conv.in_channels)
 
     def step(self, x: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
         if self.conv.kernel_size[0] == 1:
             return self.conv(x), state
-        x = torch.cat([state.to(x.dtype), x], 2)
-        if x.shape[1] > 1:
-            x = x.contiguous(memory_format=torch.channels_last)
-        return self.conv(x), x[:, :, x.shape[2] - state.shape[2] :].detach()
+        joined = torch.cat([state.to(x.dtype), x.permute(0, 2, 3, 1)], 1)
+        return self.conv(joined.permute(0, 3, 1, 2)), joined[:, x.shape[2] :].detach()
 
 
 class Delay(Streaming[Tensor]):
@@ -95,7 +94,7 @@ class FrequencyFilm(nn.Module):
         self._folded: tuple[Tensor, Tensor] | None = None
 
     def tables(self) -> tuple[Tensor, Tensor]:
-        """Scale and shift, each `(channels, 1, bins)`."""
+        """Scale and shift, each `(bins, channels)`."""
         if self.training or torch.is_grad_enabled():
             self._folded = None
             return self._tables()
@@ -104,8 +103,7 @@ class FrequencyFilm(nn.Module):
         return self._folded
 
     def _tables(self) -> tuple[Tensor, Tensor]:
-        scale, shift = self.scale(self.position), self.shift(self.position)
-        return scale.t()[:, None, :], shift.t()[:, None, :]
+        return self.scale(self.position), self.shift(self.position)
 
     def _load_from_state_dict(self, *args: Any, **kwargs: Any) -> None:
         self._folded = None
@@ -118,7 +116,7 @@ class FrequencyFilm(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         scale, shift = self.tables()
-        return torch.addcmul(shift, x, scale)
+        return torch.addcmul(shift, x.permute(0, 2, 3, 1), scale).permute(0, 3, 1, 2)
 
 
 def _perceptron(channels: int, hidden: int) -> nn.Sequential:
@@ -160,10 +158,20 @@ class PitchwiseLstm(Streaming[LstmState]):
 
     def step(self, x: Tensor, state: LstmState) -> tuple[Tensor, LstmState]:
         batch, frames, pitches, inputs = x.shape
+        if frames == 1 and self.lstm.num_layers == 1:
+            return self._frame(x, state)
         rows = x.permute(1, 0, 2, 3).reshape(frames, batch * pitches, inputs)
         y, (hidden, cell) = self.lstm(rows, (self._unpack(state.hidden), self._unpack(state.cell)))
         y = y.view(frames, batch, pitches, -1).permute(1, 0, 2, 3)
         return y, LstmState(self._pack(hidden, batch), self._pack(cell, batch))
+
+    def _frame(self, x: Tensor, state: LstmState) -> tuple[Tensor, LstmState]:
+        """A single frame: the plain cell is faster than the kernel for sequences."""
+        before = (state.hidden.flatten(0, 1), state.cell.flatten(0, 1))
+        hidden, cell = torch.lstm_cell(x.flatten(0, 2), before, *self.lstm.parameters())
+        shape = (x.shape[0], self.pitches, self.lstm.hidden_size)
+        after = LstmState(hidden.view(shape), cell.view(shape))
+        return after.hidden[:, None], after
 
     def _unpack(self, value: Tensor) -> Tensor:
         rows = value.reshape(-1, self.lstm.num_layers, self.lstm.hidden_size)
@@ -173,25 +181,36 @@ class PitchwiseLstm(Streaming[LstmState]):
         return value.transpose(0, 1).reshape(batch, self.pitches, -1)
 
 
-class HarmonicGather(torch.autograd.Function):
+def gather_harmonics(x: Tensor, offsets: Sequence[int], first: int, pitches: int) -> Tensor:
     """For each pitch, the channels of its harmonics: `(..., bins, c)` to `(..., pitches, n * c)`.
 
-    Written out because the generic gradient of n slices costs n full-size additions and loses
-    the memory layout; this backward pass adds in place.
+    Harmonic `o` of pitch p is bin `first + p + o`; beyond the bins there is nothing.
     """
+    if torch.is_grad_enabled():
+        gathered: Tensor = _HarmonicGather.apply(x, offsets, first, pitches)  # type: ignore[no-untyped-call]
+        return gathered
+    return _gather(x, offsets, first, pitches)
+
+
+def _gather(x: Tensor, offsets: Sequence[int], first: int, pitches: int) -> Tensor:
+    below, above = _margins(offsets, first, pitches, x.shape[-2])
+    padded = F.pad(x, (0, 0, below, above))
+    return torch.cat([padded.narrow(-2, below + first + o, pitches) for o in offsets], -1)
+
+
+class _HarmonicGather(torch.autograd.Function):
+    """Its gradient written out: that of n slices costs n full-size additions, this adds in place."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, offsets: Sequence[int], first: int, pitches: int) -> Tensor:
-        below, above = _margins(offsets, first, pitches, x.shape[-2])
-        padded = F.pad(x, (0, 0, below, above))
-        ctx.plan = (offsets, first, pitches, below, x.shape)
-        return torch.cat([padded.narrow(-2, below + first + o, pitches) for o in offsets], -1)
+        ctx.plan = (offsets, first, pitches, x.shape)
+        return _gather(x, offsets, first, pitches)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None, None]:
         (grad,) = grads
-        offsets, first, pitches, below, shape = ctx.plan
-        _, above = _margins(offsets, first, pitches, shape[-2])
+        offsets, first, pitches, shape = ctx.plan
+        below, above = _margins(offsets, first, pitches, shape[-2])
         channels = shape[-1]
         full = grad.new_zeros(*shape[:-2], below + shape[-2] + above, channels)
         for index, offset in enumerate(offsets):

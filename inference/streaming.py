@@ -74,7 +74,7 @@ def stack(states: Sequence[State]) -> State:
 
 
 def split(state: State, sizes: Sequence[int]) -> list[State]:
-    """Cut a batched state into states of `sizes` rows each; they share no memory with it."""
+    """Cut a batched state into states of `sizes` rows each: views, as states are never changed in place."""
     parts: list[State] = _split(state, list(sizes))
     return parts
 
@@ -106,7 +106,7 @@ def _stack(states: list[Any]) -> Any:
 
 def _split(state: Any, sizes: list[int]) -> list[Any]:
     if isinstance(state, Tensor):
-        return [part.clone() for part in torch.split(state, sizes)]
+        return list(torch.split(state, sizes))
     parts = [_split(item, sizes) for item in state]
     return [_rebuild(state, [part[row] for part in parts]) for row in range(len(sizes))]
 

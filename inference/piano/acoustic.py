@@ -8,9 +8,9 @@ from typing import Any, NamedTuple
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.nn.utils.fusion import fuse_conv_bn_eval
+from torch.nn.utils.fusion import fuse_conv_bn_eval, fuse_linear_bn_eval
 
-from inference.layers import CausalConv2d, Delay, FrequencyFilm, HarmonicGather
+from inference.layers import CausalConv2d, Delay, FrequencyFilm, gather_harmonics
 from inference.piano.config import LOWEST, PITCHES, BlockConfig, Head, PianoConfig
 from inference.streaming import Streaming
 
@@ -119,12 +119,12 @@ class HarmonicHead(nn.Module):
         self.overview = nn.Linear(trunk.channels, trunk.global_channels)
         self.spread = nn.Parameter(torch.randn(trunk.global_channels, bins, PITCHES) * 0.02)
         self.heard = nn.Linear(trunk.global_channels, config.features, bias=False)
-        self.norm = nn.BatchNorm1d(config.features)
+        self.norm: nn.Module = nn.BatchNorm1d(config.features)
         self.film = FrequencyFilm(config.features, PITCHES) if config.film else nn.Identity()
 
     def forward(self, x: Tensor) -> Tensor:
         x = x.permute(0, 2, 3, 1)
-        near: Tensor = HarmonicGather.apply(self.query(x), self.offsets, self.first, PITCHES)  # type: ignore[no-untyped-call]
+        near = gather_harmonics(self.query(x), self.offsets, self.first, PITCHES)
         far = torch.einsum("btfg,gfp->btpg", F.relu(self.overview(x)), self.spread)
         y = self.gathered(near) + self.heard(far)
         y = self.norm(y.view(-1, y.shape[-1])).view(y.shape)
@@ -171,10 +171,15 @@ class FirstBlock(Streaming[Tensor]):
 
 
 def fold_norms(module: nn.Module) -> None:
-    """Fold each block's batch norm into the convolution before it; for evaluation only."""
+    """Fold batch norms into the layers before them; for evaluation only."""
     for block in module.modules():
         if isinstance(block, FirstBlock | ResidualBlock) and isinstance(block.norm, nn.BatchNorm2d):
             block.conv.conv = fuse_conv_bn_eval(block.conv.conv, block.norm)
+            block.norm = nn.Identity()
+        elif isinstance(block, HarmonicHead) and isinstance(block.norm, nn.BatchNorm1d):
+            block.heard = fuse_linear_bn_eval(block.heard, block.norm)
+            block.gathered = fuse_linear_bn_eval(block.gathered, block.norm)
+            block.gathered.register_parameter("bias", None)  # the other path has it
             block.norm = nn.Identity()
 
 

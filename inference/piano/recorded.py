@@ -61,6 +61,7 @@ def _record(network: PianoNetwork, samples: int) -> Callable[..., tuple[Tensor, 
         # and the branches it warns of depend on the piece's length only, which is fixed here.
         warnings.simplefilter("ignore", DeprecationWarning)
         warnings.simplefilter("ignore", TracerWarning)
+        network.step(audio, state)  # what depends on weights alone is computed here, not recorded
         flat = _Flat(network, state).eval()
         recording: Callable[..., tuple[Tensor, ...]]
         recording = torch.jit.trace(  # type: ignore[no-untyped-call]
