@@ -40,7 +40,7 @@ def demo(
     pedal: str | None,
     sensitivity: float | None,
     weights: str | None,
-    threads: int | None,
+    threads: int,
     json_output: bool,
 ) -> int:
     """Do the main job once: audio to a MIDI file and a piano-roll picture.
@@ -98,7 +98,7 @@ def bounce(
     picture: bool,
     skip_existing: bool,
     dry_run: bool,
-    threads: int | None,
+    threads: int,
     json_output: bool,
 ) -> int:
     """Turn recordings into MIDI files: AUDIO are files, or folders of files.

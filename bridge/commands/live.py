@@ -47,7 +47,7 @@ def serve(
     allow: Path | None,
     once: bool,
     max_sessions: int,
-    threads: int | None,
+    threads: int,
     json_output: bool,
 ) -> None:
     """Run the sidecar that plug-ins talk to, until Ctrl-C.
@@ -114,7 +114,7 @@ def listen(
     private: bool,
     midi_port: str | None,
     midi: Path | None,
-    threads: int | None,
+    threads: int,
     json_output: bool,
 ) -> int:
     """Play AUDIO through the live path, and print notes as they come; - is raw audio from stdin.

@@ -52,7 +52,9 @@ json_option = click.option("--json", "json_output", is_flag=True, help="Print JS
 threads_option = click.option(
     "--threads",
     type=click.IntRange(1, 256),
-    help="Threads of the network.  [default: torch's own choice]",
+    default=1,
+    show_default=True,
+    help="Threads of the network; more help little, and hurt on a busy machine.",
 )
 
 
@@ -109,9 +111,8 @@ def chosen_preset(
     return replace(preset, system=replace(preset.system, **system), instrument=instrument)
 
 
-def use_threads(count: int | None) -> None:
-    """Let torch use `count` threads; None leaves its choice."""
-    if count is not None:
-        import torch
+def use_threads(count: int) -> None:
+    """Let torch use `count` threads."""
+    import torch
 
-        torch.set_num_threads(count)
+    torch.set_num_threads(count)
