@@ -72,13 +72,13 @@ def installed(tmp_path):
 def test_cuda_is_refused_with_a_remedy(registry, setup, tmp_path):
     done = setup()
     assert done.returncode == 1
-    assert "only with CUDA" in done.stderr and "PIP_EXTRA_INDEX_URL" in done.stderr and "GPU=1" in done.stderr
+    assert "only torch with CUDA" in done.stderr and "PIP_EXTRA_INDEX_URL" in done.stderr and "GPU=1" in done.stderr
     assert not [name for name in installed(tmp_path) if name.startswith(("torch", "nvidia"))]
 
 
 @pytest.mark.slow
 def test_cuda_comes_when_asked_for(registry, setup, tmp_path):
-    assert "only with CUDA" not in setup(GPU="1").stderr
+    assert "only torch with CUDA" not in setup(GPU="1").stderr
     assert {f"torch-{PIN}.dist-info", "nvidia_cublas-13.0.dist-info"} <= set(installed(tmp_path))
 
 
