@@ -1,0 +1,171 @@
+// A host without a screen: drives one engine block by block and prints what it plays, in stream time.
+//
+//   fake_host KEY=VALUE ...      rate, block (0 = random), seconds, clicks (every so many samples), offline,
+//                                preset, mode, seed, playing, loop (samples), instances, realtime, guard
+//
+// Prints `latency N`, then `T status a b` for each MIDI message, then `late N dropped N sounding N wrong N`:
+// wrong counts samples that did not come out as they went in, `latency` later.
+#include <atomic>
+#include <chrono>
+#include <cmath>
+#include <cstdio>
+#include <cstdlib>
+#include <map>
+#include <memory>
+#include <random>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "../core/engine.hpp"
+#include "guard.hpp"
+
+using namespace dawbridge;
+
+namespace {
+
+std::map<std::string, std::string> settings;
+
+long number(const char* key, long otherwise) {
+    const auto found = settings.find(key);
+    return found == settings.end() ? otherwise : std::atol(found->second.c_str());
+}
+
+struct Track final : Output {
+    struct Line {
+        int64_t time;
+        uint8_t bytes[3];
+    };
+    std::vector<Line> lines;
+    size_t count = 0;
+    int64_t start = 0;
+
+    Track() { lines.resize(1 << 17); }
+    bool midi(const Midi& message) noexcept override {
+        if (count == lines.size()) return false;
+        lines[count++] = {start + message.offset, {message.bytes[0], message.bytes[1], message.bytes[2]}};
+        return true;
+    }
+    void lane(Lane, float) noexcept override {}
+};
+
+// Smooth clicks, narrow and band-limited, the first one a second into the stream.
+float click(int64_t time, long every, long rate) {
+    const double width = 0.00025 * static_cast<double>(rate);
+    if (time < rate / 2) return 0;
+    const double phase = std::remainder(static_cast<double>(time), static_cast<double>(every));
+    return std::abs(phase) > 6 * width ? 0.0f : static_cast<float>(std::exp(-0.5 * phase * phase / width / width));
+}
+
+struct Host {
+    Engine engine;
+    Track track;
+    std::vector<float> in[2], out[2];
+    std::vector<double> cost_us;
+    uint64_t wrong = 0;
+    int64_t position = 0;
+};
+
+void step(Host& host, uint32_t samples, bool timed) {
+    const long rate = number("rate", 48000), every = number("clicks", 12000), loop = number("loop", 0);
+    for (uint32_t i = 0; i < samples; ++i) {
+        host.in[0][i] = click(host.position + i, every, rate);
+        host.in[1][i] = host.in[0][i];
+    }
+    Transport transport;
+    transport.playing = number("playing", 1) != 0;
+    transport.position = loop ? host.position % loop : host.position;
+    transport.tempo_bpm = 120;
+    const float* in[] = {host.in[0].data(), host.in[1].data()};
+    float* out[] = {host.out[0].data(), host.out[1].data()};
+    host.track.start = host.position;
+    const bool offline = number("offline", 0) != 0;
+    const auto before = std::chrono::steady_clock::now();
+    {
+        const guard::Watch watch;
+        host.engine.process(in, out, samples, transport, offline, false, host.track);
+    }
+    const std::chrono::duration<double, std::micro> took = std::chrono::steady_clock::now() - before;
+    if (timed && host.cost_us.size() < host.cost_us.capacity()) host.cost_us.push_back(took.count());
+    const auto latency = static_cast<int64_t>(host.engine.latency());
+    for (uint32_t i = 0; i < samples; ++i) {
+        const int64_t then = host.position + i - latency;
+        host.wrong += host.out[0][i] != (then < 0 ? 0.0f : click(then, every, rate));
+    }
+    host.position += samples;
+}
+
+void play(std::vector<std::unique_ptr<Host>>& hosts) {
+    const long rate = number("rate", 48000), block = number("block", 256);
+    const bool realtime = number("realtime", 1) != 0, guarded = number("guard", 0) != 0;
+    std::mt19937 random(static_cast<unsigned>(number("seed", 1)));
+    const auto end = static_cast<int64_t>(std::atof(settings.count("seconds") ? settings["seconds"].c_str() : "3") * static_cast<double>(rate));
+    const auto begin = std::chrono::steady_clock::now();
+    while (hosts[0]->position < end) {
+        const auto samples = static_cast<uint32_t>(block ? block : 1 + static_cast<long>(random() % 8192));
+        for (auto& host : hosts) step(*host, samples, true);
+        const auto due = begin + std::chrono::duration<double>(static_cast<double>(hosts[0]->position) / static_cast<double>(rate));
+        if (!realtime) continue;
+        if (!guarded) std::this_thread::sleep_until(due);
+        while (std::chrono::steady_clock::now() < due) {
+        }
+    }
+}
+
+void print(Host& host, double seconds) {
+    for (size_t i = 0; i < host.track.count; ++i) {
+        const auto& line = host.track.lines[i];
+        std::printf("%lld %d %d %d\n", static_cast<long long>(line.time), line.bytes[0], line.bytes[1], line.bytes[2]);
+    }
+    const Status status = host.engine.status();
+    std::sort(host.cost_us.begin(), host.cost_us.end());
+    const auto at = [&](double share) { return host.cost_us.empty() ? 0 : host.cost_us[static_cast<size_t>(share * static_cast<double>(host.cost_us.size() - 1))]; };
+    std::printf("late %llu dropped %llu sounding %llu wrong %llu\n", static_cast<unsigned long long>(status.late),
+                static_cast<unsigned long long>(status.dropped), static_cast<unsigned long long>(status.sounding),
+                static_cast<unsigned long long>(host.wrong));
+    std::printf("cost_us p50 %.2f p99 %.2f p99.9 %.2f max %.2f blocks %zu seconds %.3f\n", at(0.5), at(0.99), at(0.999), at(1),
+                host.cost_us.size(), seconds);
+}
+
+}  // namespace
+
+int main(int count, char** words) {
+    for (int i = 1; i < count; ++i) {
+        const std::string word = words[i];
+        settings[word.substr(0, word.find('='))] = word.substr(word.find('=') + 1);
+    }
+    Choices choices;
+    choices.offline = number("offline", 0) != 0;
+    choices.mode = static_cast<Mode>(number("mode", 0));
+    choices.start = number("start", 0) != 0;
+    if (settings.count("preset")) choices.presets = {settings["preset"]};
+    std::vector<std::unique_ptr<Host>> hosts;
+    const auto longest = static_cast<uint32_t>(number("block", 256) ? number("block", 256) : 8192);
+    for (long i = 0; i < number("instances", 1); ++i) {
+        hosts.push_back(std::make_unique<Host>());
+        for (auto* side : {&hosts.back()->in, &hosts.back()->out})
+            for (int channel = 0; channel < 2; ++channel) side[0][channel].resize(8192);
+        hosts.back()->cost_us.reserve(1 << 20);
+        hosts.back()->engine.activate(static_cast<double>(number("rate", 48000)), longest, choices);
+    }
+    std::printf("latency %u connected %d\n", hosts[0]->engine.latency(), hosts[0]->engine.status().connected);
+    std::fflush(stdout);
+    std::atomic<bool> done{false};
+    const auto begin = std::chrono::steady_clock::now();
+    std::thread audio([&] {
+        const bool guarded = number("guard", 0) != 0;
+        if (guarded && !guard::forbid_system_calls()) std::_Exit(98);
+        play(hosts);
+        done = true;
+        while (guarded) {
+        }
+    });
+    while (!done) std::this_thread::sleep_for(std::chrono::milliseconds(2));
+    const std::chrono::duration<double> took = std::chrono::steady_clock::now() - begin;
+    print(*hosts[0], took.count());
+    std::printf("caught %d %s\n", guard::caught(), guard::first());
+    std::fflush(stdout);
+    if (number("guard", 0)) std::_Exit(guard::caught() ? 97 : 0);
+    audio.join();
+    return guard::caught() && !choices.offline ? 97 : 0;
+}
