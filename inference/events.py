@@ -114,6 +114,8 @@ class Events:
 def merge(parts: Iterable[Events]) -> Events:
     """Concatenate events of consecutive steps of one stream, in the order given."""
     parts = list(parts)
+    if len(parts) == 1:
+        return parts[0]
     return Events(
         final_until=max((p.final_until for p in parts), default=0),
         notes=tuple(n for p in parts for n in p.notes),

@@ -79,9 +79,12 @@ def decode(frames: list[Frame], state: DecodeState, settings: DecodeSettings) ->
     notes: list[NoteOn | NoteOff] = []
     controls: list[Control] = []
     for frame in frames:
+        before = state.before
         if state.waiting is not None:
+            before = state.waiting.onset
             state = _decide(state, frame.onset, settings, notes, controls)
-        state = replace(state, waiting=frame, index=state.index + 1)
+        index = state.index + 1
+        state = DecodeState(index, frame, before, state.voice, state.next_voice, state.pedal)
     until = max(0, state.index * settings.hop + settings.hop // 2 - settings.delay)
     return Events(until, tuple(notes), tuple(controls)), state
 
@@ -118,7 +121,7 @@ def _decide(
         state = _follow_pedal(state, frame.pedal, now, settings, controls)
     ended = (state.voice != _SILENT) & gone & ~struck
     if not (struck.any() or ended.any()):
-        return replace(state, before=frame.onset)
+        return state
     voice, number = state.voice.copy(), state.next_voice
     found: list[NoteOn | NoteOff] = [_off(int(key), now, voice, settings) for key in np.flatnonzero(ended)]
     voice[ended] = _SILENT
@@ -133,7 +136,7 @@ def _decide(
         voice[key] = number
         number += 1
     notes.extend(sorted(found, key=lambda event: event.time))
-    return replace(state, before=frame.onset, voice=voice, next_voice=number)
+    return replace(state, voice=voice, next_voice=number)
 
 
 def _peaks(before: Array, now: Array, after: Array, threshold: float) -> NDArray[np.bool_]:

@@ -17,56 +17,71 @@ from torch.jit._trace import TracerWarning
 from inference.piano.network import NetworkState, PianoNetwork
 from inference.streaming import leaves, with_leaves
 
+Tensors = tuple[Tensor, ...]
+
 _LONGEST = 10
 """Frames up to which a step is recorded; longer ones lose nothing to Python."""
 
 
 class RecordedStep:
-    """`network.step` for a network in evaluation mode whose weights no longer change."""
+    """`network.step` for a network in evaluation mode whose weights no longer change.
 
-    def __init__(self, network: PianoNetwork) -> None:
-        self.network = network
+    The state is the flat tuple of its tensors, which is quicker to join and part than a nested one.
+
+    Args:
+        network: what is stepped.
+        view: is recorded too: what is made of the network's output.
+    """
+
+    def __init__(
+        self, network: PianoNetwork, view: Callable[[Tensor], Tensor] = lambda output: output
+    ) -> None:
+        self.network, self.view = network, view
+        self._like = network.init_state(1)
         self._recordings: dict[int, Callable[..., tuple[Tensor, ...]]] = {}
         self._lock = threading.Lock()
 
-    def __call__(self, audio: Tensor, state: NetworkState) -> tuple[Tensor, NetworkState]:
-        """Like `PianoNetwork.step`, for audio of whole hops."""
+    def init_state(self) -> Tensors:
+        """State of one stream that has heard nothing."""
+        return tuple(leaves(self.network.init_state(1)))
+
+    def __call__(self, audio: Tensor, state: Tensors) -> tuple[Tensor, Tensors]:
+        """Step `(batch, samples)` of whole hops; returns the view and the state after."""
         samples = audio.shape[1]
         if samples > _LONGEST * self.network.config.hop:
-            return self.network.step(audio, state)
+            output, after = self.network.step(audio, with_leaves(self._like, state))
+            return self.view(output), tuple(leaves(after))
         with self._lock:
             if samples not in self._recordings:
-                self._recordings[samples] = _record(self.network, samples)
-        output, *after = self._recordings[samples](audio, *leaves(state))
-        return output, with_leaves(state, after)
+                self._recordings[samples] = _record(_Flat(self.network, self._like, self.view), samples)
+        seen, *rest = self._recordings[samples](audio, *state)
+        return seen, tuple(rest)
 
 
 class _Flat(nn.Module):
     """A step between flat lists of tensors, as recording wants it."""
 
-    def __init__(self, network: PianoNetwork, state: NetworkState) -> None:
+    def __init__(self, network: PianoNetwork, like: NetworkState, view: Callable[[Tensor], Tensor]) -> None:
         super().__init__()
-        self.network, self.like = network, state
+        self.network, self.like, self.view = network, like, view
+        self.eval()
 
-    def forward(self, audio: Tensor, *state: Tensor) -> tuple[Tensor, ...]:
+    def forward(self, audio: Tensor, *state: Tensor) -> Tensors:
         output, after = self.network.step(audio, with_leaves(self.like, state))
-        return (output, *leaves(after))
+        return (self.view(output), *leaves(after))
 
 
-def _record(network: PianoNetwork, samples: int) -> Callable[..., tuple[Tensor, ...]]:
-    state = network.init_state(2)
+def _record(flat: _Flat, samples: int) -> Callable[..., Tensors]:
+    state = leaves(flat.network.init_state(2))
     audio = torch.zeros(2, samples)
     with torch.no_grad(), warnings.catch_warnings():
         # Deprecated in favour of torch.compile, which needs a C++ compiler on the user's machine;
         # and the branches it warns of depend on the piece's length only, which is fixed here.
         warnings.simplefilter("ignore", DeprecationWarning)
         warnings.simplefilter("ignore", TracerWarning)
-        network.step(audio, state)  # what depends on weights alone is computed here, not recorded
-        flat = _Flat(network, state).eval()
-        recording: Callable[..., tuple[Tensor, ...]]
-        recording = torch.jit.trace(  # type: ignore[no-untyped-call]
-            flat, (audio, *leaves(state)), check_trace=False
-        )
+        flat(audio, *state)  # what depends on weights alone is computed here, not recorded
+        recording: Callable[..., Tensors]
+        recording = torch.jit.trace(flat, (audio, *state), check_trace=False)  # type: ignore[no-untyped-call]
         for _ in range(3):  # its first calls are slow: they profile
-            recording(audio, *leaves(state))
+            recording(audio, *state)
     return recording

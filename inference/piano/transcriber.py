@@ -12,8 +12,8 @@ from inference.events import Events, merge
 from inference.piano.acoustic import fold_norms
 from inference.piano.config import LOWEST, PITCHES, STATE_WEIGHTS, NoteState, Output
 from inference.piano.decode import DecodeSettings, DecodeState, Frame, decode, finish
-from inference.piano.network import NetworkState, PianoNetwork
-from inference.piano.recorded import RecordedStep
+from inference.piano.network import PianoNetwork
+from inference.piano.recorded import RecordedStep, Tensors
 from inference.streaming import split, stack
 
 _PIECE = 500
@@ -23,7 +23,7 @@ _PIECE = 500
 class PianoState(NamedTuple):
     """One stream: what the network and the decoder carry."""
 
-    network: NetworkState
+    network: Tensors
     decoder: DecodeState
 
 
@@ -40,13 +40,13 @@ class PianoTranscriber:
         # A frame's onset lies up to half a hop before its middle, and the decoder waits for the
         # next frame; the hop itself is counted by whoever waits for it to fill.
         self.latency = settings.delay + self.hop // 2
-        self._step = RecordedStep(self.network)
         # Only the joint networks are trained with weighted states.
         self._log_weights = torch.tensor(STATE_WEIGHTS).log() if network.config.joint else torch.zeros(5)
+        self._step = RecordedStep(self.network, self._view)
 
     def start(self) -> PianoState:
         """State of a stream that has heard nothing."""
-        return PianoState(self.network.init_state(1), DecodeState.initial(PITCHES))
+        return PianoState(self._step.init_state(), DecodeState.initial(PITCHES))
 
     def step(self, audio: Tensor, states: Sequence[PianoState]) -> tuple[list[Events], list[PianoState]]:
         """Advance several streams: audio `(batch, samples)`, a multiple of `hop` samples."""
@@ -55,8 +55,8 @@ class PianoTranscriber:
         decoders = [state.decoder for state in states]
         found: list[list[Events]] = [[] for _ in states]
         after = network
-        for output, after in self._pieces(audio, network):  # noqa: B007
-            for row, frames in enumerate(self._frames(output)):
+        for seen, after in self._pieces(audio, network):  # noqa: B007
+            for row, frames in enumerate(_frames(seen)):
                 events, decoders[row] = decode(frames, decoders[row], self.settings)
                 found[row].append(events)
         networks = [after] if alone else split(after, [1] * len(states))
@@ -72,35 +72,32 @@ class PianoTranscriber:
 
     def frames(self, audio: Tensor) -> list[Frame]:
         """What the decoder would see of one stream `(1, samples)` from its start."""
-        pieces = self._pieces(audio, self.network.init_state(1))
-        return [frame for output, _ in pieces for frame in self._frames(output)[0]]
+        pieces = self._pieces(audio, self._step.init_state())
+        return [frame for seen, _ in pieces for frame in _frames(seen)[0]]
 
-    def _pieces(self, audio: Tensor, state: NetworkState) -> Iterator[tuple[Tensor, NetworkState]]:
+    def _pieces(self, audio: Tensor, state: Tensors) -> Iterator[tuple[Tensor, Tensors]]:
         for piece in torch.split(audio, _PIECE * self.hop, dim=1):
             with torch.inference_mode():
-                output, state = self._step(piece, state)
-            yield output, state
+                seen, state = self._step(piece, state)
+            yield seen, state
 
-    def _frames(self, output: Tensor) -> list[list[Frame]]:
-        """Network output `(batch, frames, 88, outputs)` as frames for the decoder."""
+    def _view(self, output: Tensor) -> Tensor:
+        """Network output `(batch, frames, 88, outputs)` as the decoder sees it, `(batch, frames, 6, 88)`."""
         states = torch.softmax(output[..., : len(NoteState)] - self._log_weights, -1)
         onset = states[..., NoteState.ONSET] + states[..., NoteState.REONSET]
         active = onset + states[..., NoteState.SUSTAIN]
+        velocity = output[..., Output.VELOCITY]
         if self.network.config.joint:
             shift, key = output[..., Output.SHIFT], torch.sigmoid(output[..., Output.KEY])
-            pedal = torch.sigmoid(output[:, :, 0, Output.PEDAL])
+            pedal = torch.sigmoid(output[..., Output.PEDAL])
         else:  # the published networks tell onsets to the frame, and sounding ends alone
-            shift, key = torch.zeros_like(onset), active
-            pedal = torch.zeros(output.shape[:2])
-        columns = [onset, active, output[..., Output.VELOCITY], shift, key]
-        on, sound, velocity, place, down = (column.numpy() for column in columns)
-        return [
-            [
-                Frame(on[r, f], sound[r, f], velocity[r, f], place[r, f], down[r, f], float(pedal[r, f]))
-                for f in range(output.shape[1])
-            ]
-            for r in range(len(output))
-        ]
+            shift, key, pedal = torch.zeros_like(onset), active, torch.zeros_like(onset)
+        return torch.stack([onset, active, velocity, shift, key, pedal], 2)
+
+
+def _frames(seen: Tensor) -> list[list[Frame]]:
+    """What `_view` made, as frames of each stream."""
+    return [[Frame(c[0], c[1], c[2], c[3], c[4], float(c[5, 0])) for c in stream] for stream in seen.numpy()]
 
 
 def decode_settings(network: PianoNetwork, **thresholds: float | bool) -> DecodeSettings:

@@ -20,14 +20,14 @@ def test_recorded_steps_equal_the_networks_to_the_bit(network, frames):
     recorded = RecordedStep(network)
     with torch.inference_mode():
         for batch in (1, 3, 2, 5):
-            state = expected_state = network.init_state(batch)
+            expected_state = network.init_state(batch)
+            state = tuple(leaves(expected_state))
             for _ in range(4):
                 audio = torch.randn(batch, frames * LIGHT.hop) * 0.1
                 output, state = recorded(audio, state)
                 expected, expected_state = network.step(audio, expected_state)
                 assert torch.equal(output, expected)
-                assert type(state) is type(expected_state)
-                pairs = zip(leaves(state), leaves(expected_state), strict=True)
+                pairs = zip(state, leaves(expected_state), strict=True)
                 assert all(torch.equal(a, b) for a, b in pairs)
 
 
@@ -35,5 +35,5 @@ def test_recordings_are_made_once_per_length(network):
     recorded = RecordedStep(network)
     with torch.inference_mode():
         for batch in (1, 4):
-            recorded(torch.zeros(batch, LIGHT.hop), network.init_state(batch))
+            recorded(torch.zeros(batch, LIGHT.hop), tuple(leaves(network.init_state(batch))))
     assert list(recorded._recordings) == [LIGHT.hop]
