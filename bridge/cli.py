@@ -24,6 +24,7 @@ COMMANDS = {
     "serve": ("bridge.commands.live:serve", "Run the sidecar that plug-ins talk to."),
     "listen": ("bridge.commands.live:listen", "Play a file or raw audio through the live path."),
     "status": ("bridge.commands.live:status", "Ask the running sidecar how it fares."),
+    "plugin": ("bridge.commands.plugin:plugin", "Build and install the plug-in for your DAW."),
     "presets": ("bridge.commands.about:presets", "List presets, show one, or say where it is."),
     "systems": ("bridge.commands.about:systems", "List the systems that hear, and their weights."),
     "doctor": ("bridge.commands.about:doctor", "Check everything that dawbridge needs."),

@@ -1,0 +1,82 @@
+"""Commands for the plug-in that sits in a DAW: build, install, where."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from bridge.commands import output
+from bridge.commands.group import SETTINGS, LateGroup
+from bridge.commands.options import json_option
+
+HERE = "bridge.commands.plugin:"
+PLUGIN = {
+    "build": (f"{HERE}build", "Build the plug-in from its sources."),
+    "install": (f"{HERE}install", "Put the built plug-in where your DAW looks."),
+    "where": (f"{HERE}where", "The paths of the built plug-ins."),
+}
+FORMATS = ("vst3", "clap", "lv2")
+
+format_option = click.option(
+    "formats", "--format", type=click.Choice(FORMATS), multiple=True, help="Only this format; again for more."
+)
+
+
+@click.group(cls=LateGroup, late=PLUGIN, context_settings=SETTINGS)
+def plugin() -> None:
+    """Build and install the plug-in that lets a DAW hear: VST3, CLAP, LV2.
+
+    Example: dawbridge plugin build
+    """
+
+
+@click.command(context_settings=SETTINGS)
+@format_option
+@click.option("--jobs", type=click.IntRange(1, 64), help="Compilers at a time; all processors if not given.")
+def build(formats: tuple[str, ...], jobs: int | None) -> None:
+    """Build the plug-in. It needs a compiler and a few Debian packages, which it names.
+
+    Example: dawbridge plugin build --format vst3
+    """
+    from bridge.plugin.build import build as run
+
+    for path in run(formats or FORMATS, jobs=jobs, say=output.talk):
+        output.data(str(path))
+
+
+@click.command(context_settings=SETTINGS)
+@format_option
+@click.option(
+    "folder", "--to", type=click.Path(file_okay=False, path_type=Path), help="Instead of your home folder."
+)
+def install(formats: tuple[str, ...], folder: Path | None) -> None:
+    """Copy the built plug-in to where your DAW looks: ~/.vst3, ~/.clap, ~/.lv2.
+
+    Example: dawbridge plugin install --format clap
+    """
+    from bridge.plugin.places import built
+    from bridge.plugin.places import install as run
+
+    for path in run(formats or tuple(built()) or FORMATS, folder):
+        output.data(str(path))
+
+
+@click.command(context_settings=SETTINGS)
+@json_option
+def where(json_output: bool) -> int:
+    """Print the path of each built plug-in, one a line; exit code 1 if there is none.
+
+    Example: dawbridge plugin where
+    """
+    from bridge.plugin.places import built
+
+    there = built()
+    if json_output:
+        output.as_json({name: str(path) for name, path in there.items()})
+    else:
+        for path in there.values():
+            output.data(str(path))
+    if not there:
+        output.talk("Nothing is built yet. Run: dawbridge plugin build")
+    return int(not there)
