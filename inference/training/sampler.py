@@ -119,6 +119,10 @@ def _cut(performance: Performance, random: Generator, seconds: float) -> tuple[N
     notes = notes.select(keep & (notes.pitch >= 21) & (notes.pitch <= 108))
     if len(notes) < 3:
         return None
+    if random.random() < 0.2:
+        # Music hides that overtones are not notes: now and then only a few notes of it are left.
+        keep = random.random(len(notes)) < random.uniform(0.04, 0.5)
+        notes = notes.select(keep if keep.any() else np.arange(len(notes)) == 0)
     pedal = (performance.pedal - start) * np.float32(stretch)
     if random.random() < 0.2:
         notes = replace(notes, offset=notes.release)
@@ -129,8 +133,11 @@ def _cut(performance: Performance, random: Generator, seconds: float) -> tuple[N
 def _touch(notes: NoteTable, random: Generator) -> tuple[NDArray[np.float64], float]:
     velocity = 127 * notes.velocity ** (2 ** random.normal(0, 0.35)) + random.normal(0, 6)
     if random.random() < 0.3:
+        # Music tells how loud a note should be: now and then each is struck as chance will have it.
+        velocity = velocity + random.normal(0, 22, len(velocity))
+    if random.random() < 0.3:
         velocity = velocity * random.uniform(0.4, 0.8)
-    return np.clip(velocity, 4, 127), random.uniform(0.75, 1.35)
+    return np.clip(velocity, 4, 127), random.uniform(0.75, 1.6)
 
 
 def _nearest_tone(
