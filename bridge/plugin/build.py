@@ -125,14 +125,15 @@ def _link(library: Path, objects: list[Path], symbols: Path, zeromq: Path) -> No
         f"-Wl,--version-script={symbols}",
     ]
     sober = ["-Wl,--no-undefined", "-Wl,--gc-sections", "-Wl,--as-needed", "-Wl,-z,relro,-z,now", "-s"]
-    libraries = [
+    libraries: list[str | Path] = [
         zeromq / "lib" / "libzmq.a",
         toolchain.sodium() or Path("libsodium.a"),
         "-lpthread",
         "-ldl",
         "-lm",
     ]
-    toolchain.run([toolchain.compiler(), "-shared", *static, *sober, *objects, *libraries, "-o", library])
+    command: list[str | Path] = [toolchain.compiler(), "-shared", *static, *sober, *objects, *libraries]
+    toolchain.run([*command, "-o", library])
 
 
 def _describe_lv2(library: Path) -> None:
@@ -144,16 +145,17 @@ def _describe_lv2(library: Path) -> None:
     symbol = 'lv2:symbol "freewheel" ;'
     if text.count(symbol) != 1:
         raise EngineError("the LV2 description is not as expected", why=f"no {symbol} in {path}")
-    path.write_text(
-        text.replace(symbol, f"{symbol}\n        lv2:designation lv2:freeWheeling ;"), encoding="utf-8"
-    )
+    text = text.replace(symbol, f"{symbol}\n        lv2:designation lv2:freeWheeling ;")
+    lines = [
+        line for line in text.splitlines() if not line.lstrip().startswith("mod:")
+    ]  # not LV2's own words
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
 def replace(fresh: Path, target: Path) -> None:
     """Put a file or folder in the place of another; a host that has the old one loaded keeps it."""
     part = target.with_name(target.name + ".part")
-    for old in (part,):
-        shutil.rmtree(old) if old.is_dir() else old.unlink(missing_ok=True)
+    shutil.rmtree(part) if part.is_dir() else part.unlink(missing_ok=True)
     shutil.copytree(fresh, part) if fresh.is_dir() else shutil.copy(fresh, part)
     if target.is_dir():
         shutil.rmtree(target)

@@ -1,7 +1,8 @@
 // A host without a screen: drives one engine block by block and prints what it plays, in stream time.
 //
 //   fake_host KEY=VALUE ...      rate, block (0 = random), seconds, clicks (every so many samples), offline,
-//                                preset, mode, seed, playing, loop (samples), instances, realtime, guard
+//                                preset, mode, seed, playing, loop (samples), instances, realtime, guard,
+//                                sin (1 calls the system, 2 allocates: the guard must notice)
 //
 // Prints `latency N`, then `T status a b` for each MIDI message, then `late N dropped N sounding N wrong N`:
 // wrong counts samples that did not come out as they went in, `latency` later.
@@ -25,6 +26,7 @@ using namespace dawbridge;
 namespace {
 
 std::map<std::string, std::string> settings;
+std::unique_ptr<int> sinful;  // what must not be made where it is made, to see that it is noticed
 
 long number(const char* key, long otherwise) {
     const auto found = settings.find(key);
@@ -83,6 +85,8 @@ void step(Host& host, uint32_t samples, bool timed) {
     const auto before = std::chrono::steady_clock::now();
     {
         const guard::Watch watch;
+        if (number("sin", 0) == 1) std::this_thread::sleep_for(std::chrono::microseconds(1));
+        if (number("sin", 0) == 2) sinful = std::make_unique<int>(1);
         host.engine.process(in, out, samples, transport, offline, false, host.track);
     }
     const std::chrono::duration<double, std::micro> took = std::chrono::steady_clock::now() - before;

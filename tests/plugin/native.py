@@ -1,0 +1,145 @@
+"""Compiles the native tests, once for each state of the sources; and what several tests need."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from bridge.plugin import build, places, toolchain
+from bridge.wire.connection import connection_file
+
+ROOT = Path(__file__).parents[2]
+SOURCES = ROOT / "bridge" / "plugin"
+PURE = ("codec", "connection", "schedule", "score")
+"""Parts of the core that need no ZeroMQ."""
+UNITS = ("test_rings", "test_codec", "test_schedule")
+
+
+def compiled(
+    name: str, sources: list[Path], flags: list[str], *, zeromq: bool, libraries: Sequence[str] = ()
+) -> Path:
+    """The program made of `sources`; kept beside the built plug-ins until a source changes."""
+    if subprocess.run(["which", toolchain.compiler()], capture_output=True).returncode != 0:
+        pytest.skip("no C++ compiler here; install g++")
+    library = places.built_folder() / "zeromq"
+    if zeromq and not (library / "lib" / "libzmq.a").exists():
+        pytest.skip("the static ZeroMQ is not built here; run: dawbridge plugin build")
+    texts = [p.read_bytes() for p in sorted([*SOURCES.glob("core/*"), *SOURCES.glob("tests/*")])]
+    state = hashlib.sha256(b"\0".join([" ".join(flags).encode(), *texts])).hexdigest()[:16]
+    program = places.built_folder() / "tests" / f"{name}-{state}"
+    if not program.exists():
+        program.parent.mkdir(parents=True, exist_ok=True)
+        for old in program.parent.glob(f"{name}-*"):
+            old.unlink()
+        linked = [library / "lib" / "libzmq.a", toolchain.sodium(), "-ldl"] if zeromq else []
+        part = program.with_suffix(".part")
+        command = [toolchain.compiler(), "-std=c++17", "-Wall", "-Wextra", "-Werror", *flags]
+        command += [f"-I{library / 'include'}", *sources, *linked, *libraries, "-pthread", "-o", part]
+        subprocess.run([str(word) for word in command], check=True)
+        part.replace(program)
+    return program
+
+
+def units(kind: str, flags: list[str]) -> Path:
+    """The unit tests of the core."""
+    sources = [SOURCES / "core" / f"{part}.cpp" for part in PURE] + [
+        SOURCES / "tests" / f"{u}.cpp" for u in UNITS
+    ]
+    return compiled(f"units-{kind}", sources, flags, zeromq=False)
+
+
+def fake_host() -> Path:
+    """The host without a screen."""
+    sources = [*build.core_sources(), SOURCES / "tests" / "guard.cpp", SOURCES / "tests" / "fake_host.cpp"]
+    return compiled("fake_host", sources, ["-O2", "-fvisibility=hidden", "-DZMQ_STATIC"], zeromq=True)
+
+
+def built(name: str) -> Path:
+    """The built bundle of a format, or skip."""
+    if name not in places.built():
+        pytest.skip(f"the {name} plug-in is not built here; run: dawbridge plugin build")
+    return places.built()[name]
+
+
+class Played:
+    """What the fake host printed."""
+
+    def __init__(self, text: str) -> None:
+        lines = [line.split() for line in text.splitlines()]
+        self.latency, self.connected = int(lines[0][1]), lines[0][3] == "1"
+        self.midi = [tuple(int(word) for word in line) for line in lines if line[0].isdigit()]
+        facts = next(line for line in lines if line[0] == "late")
+        self.late, self.dropped, self.sounding, self.wrong = (int(word) for word in facts[1::2])
+        cost = next(line for line in lines if line[0] == "cost_us")
+        self.cost = {cost[i]: float(cost[i + 1]) for i in range(1, len(cost), 2)}
+
+    @property
+    def ons(self) -> list[tuple[int, int]]:
+        return [(time, pitch) for time, status, pitch, _ in self.midi if status & 0xF0 == 0x90]
+
+    def left_sounding(self) -> set[int]:
+        keys: set[int] = set()
+        for _, status, pitch, _ in self.midi:
+            if status & 0xF0 == 0x90:
+                assert pitch not in keys, "a sounding key was struck again"
+                keys.add(pitch)
+            elif status & 0xF0 == 0x80:
+                keys.remove(pitch)
+        return keys
+
+
+def play(**settings: object) -> Played:
+    """Run the fake host to its end."""
+    words = [f"{key}={value}" for key, value in settings.items()]
+    done = subprocess.run([fake_host(), *words], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, (done.returncode, done.stdout[-300:], done.stderr)
+    return Played(done.stdout)
+
+
+@contextmanager
+def sidecar(module: str = "tests.plugin.serving"):
+    """A sidecar process that hears clicks."""
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    process = subprocess.Popen(
+        [sys.executable, "-m", module], cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True
+    )
+    try:
+        assert process.stdout.readline().strip() == "ready"
+        yield process
+    finally:
+        if process.poll() is None:
+            process.send_signal(signal.SIGINT)
+        try:
+            process.wait(10)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+        process.stdout.close()
+
+
+def clicks(seconds: float, rate: int = 48_000, every: int = 12_000) -> np.ndarray:
+    """The audio that the fake host plays, `(2, samples)`."""
+    time = np.arange(int(seconds * rate))
+    phase = np.remainder(time + every / 2, every) - every / 2
+    width = 0.00025 * rate
+    audio = np.where(np.abs(phase) > 6 * width, 0.0, np.exp(-0.5 * (phase / width) ** 2))
+    audio[: rate // 2] = 0
+    return np.tile(audio.astype(np.float32), (2, 1))
+
+
+def wait_for_sidecar(timeout_s: float = 20) -> None:
+    """Until a connection file is there."""
+    deadline = time.monotonic() + timeout_s
+    while not connection_file().exists():
+        assert time.monotonic() < deadline, "no sidecar came"
+        time.sleep(0.02)

@@ -1,0 +1,12 @@
+"""A sidecar process that hears clicks at 48 kHz, exact to the sample: `python -m tests.plugin.serving`."""
+
+from __future__ import annotations
+
+from bridge.sidecar.server import serve
+from bridge.sidecar.settings import ServeSettings
+from tests.fakes import ClickTranscriber
+
+if __name__ == "__main__":
+    transcriber = ClickTranscriber(rate=48_000, hop=480, latency=960, hold=4_800, lanes=True)
+    settings = ServeSettings(make_transcriber=lambda preset: transcriber, threads=1)
+    serve(settings, lambda connection: print("ready", flush=True))

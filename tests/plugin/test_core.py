@@ -1,0 +1,114 @@
+"""The core's own tests, with sanitizers; and the engine in a fake host against a real sidecar."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import subprocess
+import time
+
+import pytest
+
+from bridge.wire.client import Client
+from bridge.wire.protocol import NoteOn
+from tests.plugin import native
+
+
+def run_units(program, **environment):
+    environment = {
+        **os.environ,
+        "DAWBRIDGE_GOLDEN": str(native.ROOT / "tests/protocol/golden"),
+        **environment,
+    }
+    done = subprocess.run([program], env=environment, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    assert done.stdout.count("\n") > 15, "tests went missing"
+
+
+def test_units_under_address_and_undefined_sanitizers():
+    run_units(
+        native.units("asan", ["-g", "-O1", "-fsanitize=address,undefined", "-fno-sanitize-recover=all"])
+    )
+
+
+@pytest.mark.slow
+def test_units_under_thread_sanitizer():
+    run_units(native.units("tsan", ["-g", "-O1", "-fsanitize=thread"]), TSAN_OPTIONS="halt_on_error=1")
+
+
+def expected(latency, seconds, **hello):
+    """What the reference client hears, as the plug-in should play it."""
+    with Client(48_000, 2, max_block=512, offline=True, **hello) as client:
+        client.send(native.clicks(seconds))
+        events = client.flush("end")
+    notes = [note for message in events for note in message.notes if isinstance(note, NoteOn)]
+    return [(note.time + latency, note.pitch) for note in notes]
+
+
+def test_no_sidecar_means_no_wait_no_delay_and_audio_as_it_came():
+    native.fake_host()  # not compiled on our time
+    before = time.monotonic()
+    played = native.play(seconds=60, realtime=0, block=0)
+    assert time.monotonic() - before < 5
+    assert not played.connected and played.latency == 0 and played.wrong == 0 and played.midi == []
+
+
+def test_notes_come_at_onset_plus_latency_to_the_sample_live_and_offline():
+    with native.sidecar():
+        live = native.play(seconds=3, block=256)
+        offline = [
+            native.play(seconds=6, block=block, realtime=0, offline=1, seed=block)
+            for block in (0, 64, 512, 8192)
+        ]
+        assert live.connected and live.latency > 0 and live.wrong == 0 and live.dropped == 0
+        truth = expected(live.latency, 6)
+        if live.late == 0:  # a busy machine may be late, which is counted and not silent
+            assert live.ons == [note for note in truth if note[0] < 3 * 48_000]
+        for played in offline:
+            shift = played.latency - live.latency
+            within = [(at + shift, pitch) for at, pitch in truth if at + shift < 6 * 48_000]
+            assert played.ons == within, "an offline render must give the notes of the client"
+            assert played.late == 0 and played.dropped == 0 and played.wrong == 0
+
+
+def test_audio_thread_neither_allocates_nor_locks_nor_calls_the_system():
+    with native.sidecar():
+        played = native.play(seconds=2, guard=1)  # exit code 97 or 99 if it does
+    assert played.connected and played.ons
+
+
+def test_the_guard_catches_what_it_is_for():
+    done = subprocess.run(
+        [native.fake_host(), "seconds=0.2", "guard=1", "sin=1"], capture_output=True, timeout=30
+    )
+    assert done.returncode == 99, "a system call went unnoticed"
+    done = subprocess.run([native.fake_host(), "seconds=0.2", "sin=2"], capture_output=True, timeout=30)
+    assert done.returncode == 97, "an allocation went unnoticed"
+
+
+def test_loops_and_kills_leave_nothing_sounding():
+    with native.sidecar() as first:
+        host = subprocess.Popen(
+            [native.fake_host(), "seconds=9", "clicks=6000"], stdout=subprocess.PIPE, text=True
+        )
+        time.sleep(2.5)
+        first.kill()
+        first.wait()
+        killed = time.monotonic()
+        with native.sidecar():
+            back = time.monotonic() - killed
+            played = native.Played(host.communicate(timeout=30)[0])
+    assert (
+        played.left_sounding() <= {60} and played.sounding <= 1
+    )  # the last one, as the host ends while playing
+    ons = [at / 48_000 for at, _ in played.ons]
+    silence = max((b - a, a) for a, b in itertools.pairwise(ons))
+    assert silence[0] > 0.5, "the kill went unnoticed"
+    assert silence[0] < back + 2.6 + 1, "the plug-in did not come back within two seconds of the sidecar"
+    released = [at / 48_000 for at, status, *_ in played.midi if status == 0x80 and at / 48_000 > silence[1]]
+    assert released[0] < silence[1] + 2.6, "notes hung after the kill"
+    with native.sidecar():
+        looped = native.play(seconds=3, loop=36_000, clicks=6000)
+    panics = [at for at, status, number, _ in looped.midi if status == 0xB0 and number == 123]
+    assert len(panics) == 3 and looped.left_sounding() <= {60}
+    assert all(at % 36_000 < 256 for at in panics), "the panic belongs to the block of the seam"
