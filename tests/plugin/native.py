@@ -81,6 +81,7 @@ class Played:
         facts = next(line for line in lines if line[0] == "late")
         self.late, self.dropped, self.sounding, self.wrong = (int(word) for word in facts[1::2])
         cost = next(line for line in lines if line[0] == "cost_us")
+        self.memory_kib = int(next(line for line in lines if line[0] == "memory")[1])
         self.cost = {cost[i]: float(cost[i + 1]) for i in range(1, len(cost), 2)}
 
     @property
@@ -107,11 +108,15 @@ def play(**settings: object) -> Played:
 
 
 @contextmanager
-def sidecar(module: str = "tests.plugin.serving"):
+def sidecar(module: str = "tests.plugin.serving", *words: object):
     """A sidecar process that hears clicks."""
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     process = subprocess.Popen(
-        [sys.executable, "-m", module], cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True
+        [sys.executable, "-m", module, *map(str, words)],
+        cwd=ROOT,
+        env=environment,
+        stdout=subprocess.PIPE,
+        text=True,
     )
     try:
         assert process.stdout.readline().strip() == "ready"

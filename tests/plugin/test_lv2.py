@@ -86,24 +86,26 @@ def probe(stack: ExitStack, *words: object) -> subprocess.Popen[str]:
     return process
 
 
-def jalv(stack: ExitStack) -> None:
+def jalv(stack: ExitStack) -> subprocess.Popen[str]:
     environment = {**os.environ, "LV2_PATH": f"{native.built('lv2').parent}:/usr/lib/lv2"}
     process = subprocess.Popen(
-        ["jalv", "-i", "-n", "dawbridge", URI],
+        ["stdbuf", "-oL", "jalv", "-n", "dawbridge", URI],
         env=environment,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
     )
     stack.callback(process.wait, 10)
     stack.callback(process.terminate)
+    return process
 
 
 def test_midi_in_jack_is_exact_to_the_sample_and_stop_means_silence(jack):
     with native.sidecar("tests.plugin.serving"), ExitStack() as stack:
         with Client(48_000, 2, max_block=256) as client:
             latency = client.wait_ready().latency.total
-        jalv(stack)
+        host = jalv(stack)
         ports = wait_for_ports("dawbridge:.*in_1", "dawbridge:.*in_2", "dawbridge:.*events_out")
         capture = probe(stack, "midi", 6)
         clicks = probe(stack, "clicks", 5, 3.1)
@@ -114,6 +116,7 @@ def test_midi_in_jack_is_exact_to_the_sample_and_stop_means_silence(jack):
                 subprocess.run(["jack_connect", port, "capture:in"], check=True)
         lines = [line.split() for line in capture.communicate(timeout=30)[0].splitlines()]
         stopped = int(clicks.communicate(timeout=30)[0].split()[1])
+        monitors = host.communicate("monitors\nquit\n", timeout=10)[0]
     midi = [tuple(int(word) for word in line) for line in lines]
     ons = [at for at, status, *_ in midi if status & 0xF0 == 0x90]
     assert len(ons) >= 12, "a note for each click, before and after the stop"
@@ -128,3 +131,6 @@ def test_midi_in_jack_is_exact_to_the_sample_and_stop_means_silence(jack):
         elif status & 0xF0 == 0x80:
             sounding.discard(pitch)
     assert not sounding
+    values = {name: float(value) for name, value in re.findall(r"(\w+) = ([\d.]+)", monitors)}
+    assert values["connected"] == 1 and values["velocity"] == 1 and values["dropped"] == 0, monitors
+    assert "dynamics" in values and "tempo" in values and "late" in values

@@ -138,7 +138,7 @@ int Hub::nap_us() const {
         live |= guest.link->busy();
     }
     if (!live) return 2000;
-    return guests_.size() <= 4 ? 250 : guests_.size() <= 12 ? 500 : 1000;
+    return guests_.size() <= 4 ? 250 : guests_.size() <= 12 ? 1000 : 2000;
 }
 
 }  // namespace dawbridge

@@ -1,7 +1,9 @@
 // A host without a screen: drives one engine block by block and prints what it plays, in stream time.
 //
 //   fake_host KEY=VALUE ...      rate, block (0 = random), seconds, clicks (every so many samples), offline,
-//                                preset, mode, seed, playing, loop (samples), instances, realtime, guard,
+//                                preset, mode, seed, playing, loop (samples), instances, activations,
+//                                realtime, guard,
+//                                raw (a file of float32, both channels one after the other, instead of clicks),
 //                                sin (1 calls the system, 2 allocates: the guard must notice)
 //
 // Prints `latency N`, then `T status a b` for each MIDI message, then `late N dropped N sounding N wrong N`:
@@ -17,6 +19,8 @@
 #include <string>
 #include <thread>
 #include <vector>
+
+#include <sys/resource.h>
 
 #include "../core/engine.hpp"
 #include "guard.hpp"
@@ -59,6 +63,23 @@ float click(int64_t time, long every, long rate) {
     return std::abs(phase) > 6 * width ? 0.0f : static_cast<float>(std::exp(-0.5 * phase * phase / width / width));
 }
 
+std::vector<float> recording;  // both channels, one after the other; instead of clicks if not empty
+
+float heard(int channel, int64_t time) {
+    const auto length = static_cast<int64_t>(recording.size() / 2);
+    if (length == 0) return click(time, number("clicks", 12000), number("rate", 48000));
+    return time < length ? recording[static_cast<size_t>(channel * length + time)] : 0.0f;
+}
+
+void load(const char* path) {
+    std::FILE* file = std::fopen(path, "rb");
+    if (!file) std::_Exit(2);
+    float samples[4096];
+    for (size_t got; (got = std::fread(samples, sizeof *samples, 4096, file)) > 0;)
+        recording.insert(recording.end(), samples, samples + got);
+    std::fclose(file);
+}
+
 struct Host {
     Engine engine;
     Track track;
@@ -69,11 +90,9 @@ struct Host {
 };
 
 void step(Host& host, uint32_t samples, bool timed) {
-    const long rate = number("rate", 48000), every = number("clicks", 12000), loop = number("loop", 0);
-    for (uint32_t i = 0; i < samples; ++i) {
-        host.in[0][i] = click(host.position + i, every, rate);
-        host.in[1][i] = host.in[0][i];
-    }
+    const long loop = number("loop", 0);
+    for (uint32_t i = 0; i < samples; ++i)
+        for (int channel = 0; channel < 2; ++channel) host.in[channel][i] = heard(channel, host.position + i);
     Transport transport;
     transport.playing = number("playing", 1) != 0;
     transport.position = loop ? host.position % loop : host.position;
@@ -94,7 +113,8 @@ void step(Host& host, uint32_t samples, bool timed) {
     const auto latency = static_cast<int64_t>(host.engine.latency());
     for (uint32_t i = 0; i < samples; ++i) {
         const int64_t then = host.position + i - latency;
-        host.wrong += host.out[0][i] != (then < 0 ? 0.0f : click(then, every, rate));
+        for (int channel = 0; channel < 2; ++channel)
+            host.wrong += host.out[channel][i] != (then < 0 ? 0.0f : heard(channel, then));
     }
     host.position += samples;
 }
@@ -138,6 +158,7 @@ int main(int count, char** words) {
         const std::string word = words[i];
         settings[word.substr(0, word.find('='))] = word.substr(word.find('=') + 1);
     }
+    if (settings.count("raw")) load(settings["raw"].c_str());
     Choices choices;
     choices.offline = number("offline", 0) != 0;
     choices.mode = static_cast<Mode>(number("mode", 0));
@@ -150,7 +171,8 @@ int main(int count, char** words) {
         for (auto* side : {&hosts.back()->in, &hosts.back()->out})
             for (int channel = 0; channel < 2; ++channel) side[0][channel].resize(8192);
         hosts.back()->cost_us.reserve(1 << 20);
-        hosts.back()->engine.activate(static_cast<double>(number("rate", 48000)), longest, choices);
+        for (long again = number("activations", 1); again > 0; --again)
+            hosts.back()->engine.activate(static_cast<double>(number("rate", 48000)), longest, choices);
     }
     std::printf("latency %u connected %d\n", hosts[0]->engine.latency(), hosts[0]->engine.status().connected);
     std::fflush(stdout);
@@ -170,6 +192,9 @@ int main(int count, char** words) {
     const std::chrono::duration<double> took = std::chrono::steady_clock::now() - begin;
     print(*hosts[0], took.count());
     std::printf("caught %d %s\n", guard::caught(), guard::first());
+    rusage use{};
+    getrusage(RUSAGE_SELF, &use);
+    std::printf("memory %ld\n", use.ru_maxrss);
     std::fflush(stdout);
     if (number("guard", 0)) std::_Exit(guard::caught() ? 97 : 0);
     audio.join();

@@ -1,0 +1,57 @@
+"""The VST3 in DawDreamer, a host with a transport: what the sidecar is told, and what it receives."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import subprocess
+import sys
+from itertools import pairwise
+
+import numpy as np
+import pytest
+
+from tests.plugin import native
+
+RENDER = """
+import sys, numpy as np, dawdreamer
+engine = dawdreamer.RenderEngine(48_000, 512)
+audio = np.load(sys.argv[2])
+source = engine.make_playback_processor("source", audio)
+bridge = engine.make_plugin_processor("bridge", sys.argv[1])
+ppqn = 960
+tempo = np.concatenate([np.full(8 * ppqn, 100.0), np.full(40 * ppqn, 140.0)])
+engine.set_bpm(tempo.astype(np.float32), ppqn=ppqn)
+engine.load_graph([(source, []), (bridge, ["source"])])
+engine.render(6.0)
+np.save(sys.argv[3], engine.get_audio())
+"""
+
+
+@pytest.mark.slow
+def test_transport_tempo_map_and_every_sample_reach_the_sidecar(tmp_path):
+    if importlib.util.find_spec("dawdreamer") is None:
+        pytest.skip("dawdreamer is not installed here")
+    bundle = native.built("vst3")
+    audio = np.random.default_rng(0).standard_normal((2, 7 * 48_000)).astype(np.float32) / 10
+    np.save(tmp_path / "in.npy", audio)
+    with native.sidecar("tests.plugin.witness", tmp_path / "seen"):
+        files = [tmp_path / "in.npy", tmp_path / "out.npy"]
+        subprocess.run([sys.executable, "-c", RENDER, bundle, *files], check=True, timeout=120)
+    blocks = [json.loads(line) for line in (tmp_path / "seen" / "blocks.jsonl").read_text().splitlines()]
+    last = max(block["session"] for block in blocks)
+    blocks = [block for block in blocks if block["session"] == last]
+    playing = [block for block in blocks if block["playing"]]
+    assert all(block["offline"] and block["recording"] and block["meter"] == [4, 4] for block in playing)
+    for block in playing:
+        assert block["tempo_bpm"] == (100.0 if block["beats"] < 7.999 else 140.0)
+    steps = [(a["tempo_bpm"], b["beats"] - a["beats"]) for a, b in pairwise(playing)]
+    assert all(abs(beats - 512 / 48_000 * bpm / 60) < 1e-6 for bpm, beats in steps[:100])
+    received = np.fromfile(tmp_path / "seen" / f"{last}.f32", "<f4").reshape(-1, 2).T
+    first = playing[0]["start"] - blocks[0]["start"]
+    heard = received[:, first:]
+    assert heard.shape[1] > 5 * 48_000 and np.array_equal(heard, audio[:, : heard.shape[1]])
+    out = np.load(tmp_path / "out.npy")
+    delays = [lag for lag in range(20_000) if np.array_equal(out[:, lag : lag + 5000], audio[:, :5000])]
+    assert len(delays) == 1, "sound comes out as it went in, later by the latency"
+    assert np.array_equal(out[:, delays[0] :], audio[:, : out.shape[1] - delays[0]])
