@@ -1,0 +1,45 @@
+"""The CLAP in a small host of our own: life cycle, state, render mode, audio, MIDI to the sample."""
+
+from __future__ import annotations
+
+import subprocess
+
+import pytest
+
+from bridge.plugin import toolchain
+from bridge.wire.client import Client
+from tests.plugin import native
+
+
+def host(seconds: float, block: int, offline: bool) -> native.Played:
+    headers = toolchain.DPF / "distrho" / "src"
+    if not headers.is_dir():
+        pytest.skip("the CLAP headers are not installed here; install dpf-source")
+    sources = [native.SOURCES / "tests" / "clap_host.cpp"]
+    program = native.compiled(
+        "clap_host", sources, ["-O1", f"-isystem{headers}"], zeromq=False, libraries=["-ldl"]
+    )
+    command = [program, native.built("clap"), str(seconds), str(block), str(int(offline))]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, (done.returncode, done.stderr)
+    return native.Played(done.stdout)
+
+
+def test_audio_passes_without_a_sidecar_and_the_library_can_be_unloaded():
+    played = host(10, 64, offline=True)
+    assert played.latency == 0 and played.wrong == 0 and played.midi == []
+
+
+def test_notes_come_at_onset_plus_latency_to_the_sample():
+    with native.sidecar():
+        with Client(48_000, 2, max_block=256) as client:
+            promised = client.wait_ready().latency.total
+        offline = host(5, 256, offline=True)
+        live = host(3, 256, offline=False)
+    for played, seconds in ((offline, 5), (live, 3)):
+        assert played.latency == promised and played.wrong == 0
+        onsets = [at - promised for at, _ in played.ons]
+        expected = [at for at in range(24_000, seconds * 48_000, 12_000) if at + promised < seconds * 48_000]
+        if played is offline or len(onsets) == len(expected):
+            assert onsets[: len(expected)] == expected
+    assert live.ons, "notes come in a live host too"
