@@ -236,6 +236,24 @@ def check_port(name: str) -> Finding:
     return Finding(name, "ok", "available")
 
 
+def check_plugin(name: str) -> Finding:
+    """The plug-in for DAWs: built, or what building it would need."""
+    from bridge.plugin.places import built
+    from bridge.plugin.toolchain import needs
+
+    there = built()
+    if there:
+        return Finding(name, "ok", "built: " + ", ".join(there))
+    if sys.platform != "linux":
+        return Finding(name, "ok", "not built; the build is for Linux so far")
+    missing = [need for need in needs() if not need.found]
+    if not missing:
+        return Finding(name, "ok", "not built, all that the build needs is here: dawbridge plugin build")
+    packages = " ".join(need.package for need in missing)
+    found = "not built; the build would miss " + ", ".join(need.name for need in missing)
+    return Finding(name, "warn", found, f"For the plug-in: sudo apt-get install {packages}")
+
+
 def check_disk(name: str) -> Finding:
     """There is room to write."""
     from bridge.wire.folders import data_folder
@@ -270,6 +288,7 @@ CHECKS: dict[str, Callable[[str], Finding]] = {
     "round trip": check_round_trip,
     "piano": check_piano,
     "MIDI port": check_port,
+    "plug-in": check_plugin,
     "disk": check_disk,
 }
 
