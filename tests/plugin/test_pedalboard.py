@@ -80,6 +80,7 @@ print(np.array_equal(out, audio), time.monotonic() - begun, flush=True)
 """
 
 
+@pytest.mark.slow
 def test_a_sidecar_killed_in_mid_render_neither_hangs_nor_harms_the_audio():
     with native.sidecar() as process:
         render = subprocess.Popen(
