@@ -6,8 +6,9 @@ import ctypes
 import importlib.util
 import os
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
+from io import StringIO
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -201,7 +202,8 @@ def _no_soundfont(path: Path) -> EngineError:
 
 def _fluidsynth() -> ModuleType:
     try:
-        import fluidsynth
+        with redirect_stdout(StringIO()):  # it may print where it found its library
+            import fluidsynth
     except (ImportError, OSError) as error:
         raise EngineError(
             "SoundFont pianos need FluidSynth",

