@@ -74,8 +74,8 @@ def train(
     )
     average = {name: value.detach().clone() for name, value in network.state_dict().items()}
     progress = _resume(network, optimiser, average, folder)
-    curve, started, saved = _Curve(folder / "curve.csv", rank), time.monotonic(), time.monotonic()
-    before = progress.used_s
+    curve, started = _Curve(folder / "curve.csv", rank), time.monotonic()
+    before = saved = progress.used_s
     network.train()
     while progress.used_s < 60 * config.minutes:
         losses = _gradients(network, optimiser, loss, next(batches), config, progress)
@@ -87,8 +87,9 @@ def train(
         curve.add(losses, progress)
         if progress.steps % config.log_steps == 0:
             curve.write(progress)
-        if time.monotonic() - saved > 60 * config.checkpoint_minutes:
-            saved = time.monotonic()
+        if progress.used_s - saved > 60 * config.checkpoint_minutes:
+            # By the clock that the ranks agree on: saving is a collective step too.
+            saved = progress.used_s
             _save(network, optimiser, average, progress, config, folder, rank)
     _save(network, optimiser, average, progress, config, folder, rank)
     network.load_state_dict(average)
