@@ -119,6 +119,21 @@ class FrequencyFilm(nn.Module):
         return torch.addcmul(shift, x.permute(0, 2, 3, 1), scale).permute(0, 3, 1, 2)
 
 
+class FrequencyTable(nn.Module):
+    """FiLM without perceptrons: each bin learns its own scale and shift of the channels.
+
+    Perceptrons of one coordinate stay nearly constant along it; keys an octave apart differ more.
+    """
+
+    def __init__(self, channels: int, bins: int) -> None:
+        super().__init__()
+        self.scale = nn.Parameter(torch.ones(bins, channels))
+        self.shift = nn.Parameter(torch.zeros(bins, channels))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.addcmul(self.shift, x.permute(0, 2, 3, 1), self.scale).permute(0, 3, 1, 2)
+
+
 def _perceptron(channels: int, hidden: int) -> nn.Sequential:
     return nn.Sequential(
         nn.Linear(1, hidden),
@@ -150,6 +165,7 @@ class PitchwiseLstm(Streaming[LstmState]):
         super().__init__()
         self.lstm = nn.LSTM(inputs, hidden, layers)
         self.pitches = pitches
+        self._gates: tuple[Tensor, Tensor, Tensor] | None = None
 
     def init_state(self, batch: int) -> LstmState:
         weight = next(self.lstm.parameters())
@@ -158,7 +174,9 @@ class PitchwiseLstm(Streaming[LstmState]):
 
     def step(self, x: Tensor, state: LstmState) -> tuple[Tensor, LstmState]:
         batch, frames, pitches, inputs = x.shape
-        if frames == 1 and self.lstm.num_layers == 1:
+        if torch.is_grad_enabled():
+            self._gates = None  # weights may change
+        elif frames == 1 and self.lstm.num_layers == 1:
             return self._frame(x, state)
         rows = x.permute(1, 0, 2, 3).reshape(frames, batch * pitches, inputs)
         y, (hidden, cell) = self.lstm(rows, (self._unpack(state.hidden), self._unpack(state.cell)))
@@ -166,12 +184,37 @@ class PitchwiseLstm(Streaming[LstmState]):
         return y, LstmState(self._pack(hidden, batch), self._pack(cell, batch))
 
     def _frame(self, x: Tensor, state: LstmState) -> tuple[Tensor, LstmState]:
-        """A single frame: the plain cell is faster than the kernel for sequences."""
-        before = (state.hidden.flatten(0, 1), state.cell.flatten(0, 1))
-        hidden, cell = torch.lstm_cell(x.flatten(0, 2), before, *self.lstm.parameters())
-        shape = (x.shape[0], self.pitches, self.lstm.hidden_size)
-        after = LstmState(hidden.view(shape), cell.view(shape))
-        return after.hidden[:, None], after
+        """A single frame, with one sigmoid for all gates: tanh(x) = 2 sigmoid(2 x) - 1, and is slow."""
+        from_input, from_hidden, bias = self._folded_gates()
+        gates = torch.addmm(bias, x.flatten(0, 2), from_input)
+        gates = gates.addmm_(state.hidden.flatten(0, 1), from_hidden).sigmoid_()
+        enter, keep, new, leave = gates.view(*state.cell.shape[:2], 4, -1).unbind(2)
+        cell = torch.addcmul(torch.addcmul(-enter, enter, new, value=2), keep, state.cell)
+        hidden = torch.addcmul(-leave, leave, torch.sigmoid(2 * cell), value=2)
+        return hidden[:, None], LstmState(hidden, cell)
+
+    def _folded_gates(self) -> tuple[Tensor, Tensor, Tensor]:
+        """Weights of input, hidden and bias, transposed, those of the cell's new value doubled."""
+        if self._gates is None:
+            size = self.lstm.hidden_size
+            from_input, from_hidden, bias_input, bias_hidden = self.lstm.parameters()
+            factor = torch.ones(4 * size)
+            factor[2 * size : 3 * size] = 2
+            self._gates = (
+                (from_input.t() * factor).contiguous(),
+                (from_hidden.t() * factor).contiguous(),
+                (bias_input + bias_hidden) * factor,
+            )
+        return self._gates
+
+    def _load_from_state_dict(self, *args: Any, **kwargs: Any) -> None:
+        self._gates = None
+        super()._load_from_state_dict(*args, **kwargs)
+
+    def _apply(self, fn: Callable[..., Any], recurse: bool = True) -> PitchwiseLstm:
+        self._gates = None  # moved or converted
+        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
+        return self
 
     def _unpack(self, value: Tensor) -> Tensor:
         rows = value.reshape(-1, self.lstm.num_layers, self.lstm.hidden_size)

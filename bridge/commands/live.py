@@ -39,6 +39,11 @@ PITCHES = ("C", "C#", "D", "D#", "E", "F", "F#", "G", "G#", "A", "A#", "B")
 @click.option("--allow", type=FILE, help="File of public keys that may connect; needed beyond this machine.")
 @click.option("--once", is_flag=True, help="End when the last plug-in has left.")
 @click.option("--max-sessions", type=click.IntRange(1, 32), default=32, help="Plug-ins served at a time.")
+@click.option(
+    "--workers",
+    type=click.IntRange(1, 64),
+    help="Threads that share the plug-ins among them.  [default: one per core, at most 4]",
+)
 @threads_option
 @json_option
 def serve(
@@ -47,6 +52,7 @@ def serve(
     allow: Path | None,
     once: bool,
     max_sessions: int,
+    workers: int | None,
     threads: int,
     json_output: bool,
 ) -> None:
@@ -67,6 +73,7 @@ def serve(
         presets=tuple(names),
         once=once,
         max_sessions=max_sessions,
+        workers=workers,
         threads=threads,
     )
     output.talk("Loading ...")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import click
@@ -136,6 +137,8 @@ def train() -> None:
 @click.option("--minutes", type=click.FloatRange(min=0, min_open=True), default=60.0, help="Time to train.")
 @click.option("--ranks", type=click.IntRange(1, 64), default=2, help="Processes, one thread each.")
 @click.option("--config", default="light", metavar="NAME", help="Which network.")
+@click.option("--start", metavar="NAME|FILE", help="Weights to begin from.  [default: chance]")
+@click.option("--learning-rate", type=click.FloatRange(0, min_open=True), help="At its highest.")
 @click.option("--seed", type=int, default=1, help="Of everything that is drawn by chance.")
 @click.option(
     "soundfonts", "--soundfont", type=Soundfont(), multiple=True, help="A piano to play; repeatable."
@@ -146,6 +149,8 @@ def train_piano(
     minutes: float,
     ranks: int,
     config: str,
+    start: str | None,
+    learning_rate: float | None,
     seed: int,
     soundfonts: tuple[tuple[Path, int, int], ...],
 ) -> None:
@@ -161,8 +166,17 @@ def train_piano(
         raise UsageError(f"there is no network {config!r}", remedy=f"There are: {', '.join(CONFIGS)}")
     if not data.is_dir():
         raise InputError(f"there is no folder {data}", remedy="Give the folder of the training data")
+    if start is not None:
+        from inference.weights import WeightsError, read
+
+        try:
+            read(start)
+        except WeightsError as error:
+            raise UsageError("there is nothing to start from", why=str(error)) from error
     loop = LoopConfig(minutes=minutes, ranks=ranks)
-    run(PianoRun(data, work, config=config, seed=seed, loop=loop, soundfonts=soundfonts))
+    if learning_rate is not None:
+        loop = replace(loop, learning_rate=learning_rate)
+    run(PianoRun(data, work, config=config, seed=seed, loop=loop, soundfonts=soundfonts, start=start))
     if (work / "curve.csv").is_file():
         from inference.training.plots import learning_curve
 

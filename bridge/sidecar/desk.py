@@ -17,7 +17,7 @@ from bridge.sidecar.peers import MAX_COMPLAINTS, Peer, Post
 from bridge.sidecar.reports import session_report
 from bridge.sidecar.session import Overrun, Session, Terms
 from bridge.sidecar.settings import ServeSettings
-from bridge.sidecar.worker import Worker
+from bridge.sidecar.workers import Workers
 from bridge.wire import protocol as wire
 from bridge.wire.codec import decode_opening, decode_samples, decode_to_sidecar
 from bridge.wire.connection import Connection
@@ -37,7 +37,7 @@ class Desk:
         socket: where answers go.
         gate: counts refused keys.
         engine: grants terms; asked through `load`, because it may take seconds.
-        worker: does the jobs.
+        workers: do the jobs.
         load: runs a slow task beside the loop.
     """
 
@@ -48,12 +48,12 @@ class Desk:
         socket: Socket,
         gate: Gate,
         engine: Engine,
-        worker: Worker,
+        workers: Workers,
         load: Load,
     ) -> None:
         self.post = Post(socket)
         self._settings, self._connection, self._gate = settings, connection, gate
-        self._engine, self._worker, self._load = engine, worker, load
+        self._engine, self._workers, self._load = engine, workers, load
         self._peers: dict[bytes, Peer] = {}
         self._sessions: dict[int, Peer] = {}
         self._numbers = itertools.count(1)
@@ -85,7 +85,7 @@ class Desk:
             self._end(peer, refusals.failure(error))
 
     def deliver(self, results: Sequence[Result]) -> None:
-        """Results of the worker: answer each session, end those that failed."""
+        """Results of a worker: answer each session, end those that failed."""
         for result in results:
             peer = self._sessions.get(result.session)
             if peer is None or peer.session is None:
@@ -116,11 +116,14 @@ class Desk:
     def _dispatch(self, peer: Peer, frames: Sequence[bytes]) -> None:
         if not frames:
             raise ProtocolError("a message is empty", remedy="Send a header frame")
-        opening = decode_opening(frames[0])
-        if opening is not None and (refusal := refusals.of_version(opening.protocol)) is not None:
+        try:
+            message = decode_to_sidecar(frames[0])
+        except ProtocolError:
+            opening = decode_opening(frames[0])  # a Hello of another protocol may look otherwise
+            if opening is None or (refusal := refusals.of_version(opening.protocol)) is None:
+                raise
             self.post.send(peer, refusal)
             return
-        message = decode_to_sidecar(frames[0])
         match message:
             case wire.Audio():
                 self._audio(peer, message, frames)
@@ -129,6 +132,9 @@ class Desk:
             case wire.Flush():
                 self._flush(peer, message)
             case wire.Hello():
+                if (refusal := refusals.of_version(message.protocol)) is not None:
+                    self.post.send(peer, refusal)
+                    return
                 self._hello(peer, message)
             case wire.Configure():
                 self._configure(peer, message)
@@ -163,10 +169,10 @@ class Desk:
 
     def _submit(self, job: Job | None) -> None:
         if job is not None:
-            self._worker.submit(job)
+            self._workers.submit(job)
 
     def _pong(self, peer: Peer, message: wire.Ping) -> None:
-        session, load = peer.session, self._worker.load.value
+        session, load = peer.session, self._workers.load
         if session is None:
             self.post.send(peer, wire.Pong(message.sent_ns, load=load))
             return
@@ -250,7 +256,7 @@ class Desk:
             pid=self._connection.pid,
             software=self._connection.software,
             uptime_s=now - self._born_s,
-            load=self._worker.load.value,
+            load=self._workers.load,
             systems=self._engine.systems,
             refused=self._gate.refused,
             sessions=tuple(
@@ -276,7 +282,7 @@ class Desk:
 
     def _drop_session(self, peer: Peer) -> None:
         if peer.session is not None:
-            self._worker.submit(peer.session.leave(time.perf_counter_ns()))
+            self._workers.submit(peer.session.leave(time.perf_counter_ns()))
             self._sessions.pop(peer.session.number, None)
             peer.session = None
 

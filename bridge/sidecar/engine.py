@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -74,25 +75,29 @@ class Engine:
     make_transcriber: Callable[[Preset], Any] = Preset.transcriber
     systems: tuple[str, ...] = ()
     _opened: dict[tuple[str, ...], tuple[Preset, Any]] = field(default_factory=dict)
+    _opening: threading.Lock = field(default_factory=threading.Lock)
 
     def open(self, names: Sequence[str]) -> tuple[Preset, Any]:
         """Preset and transcriber for `names`; slow at first, then kept."""
         key = tuple(names) or self.defaults
-        if key not in self._opened:
-            preset = self.load(key)
-            try:
-                transcriber = self.make_transcriber(preset)
-            except BridgeError:
-                raise
-            except Exception as error:
-                raise EngineError(
-                    f"the system {preset.system.name} cannot be opened",
-                    why=str(error) or type(error).__name__,
-                    remedy="Run: dawbridge doctor",
-                ) from error
-            self._opened[key] = preset, transcriber
-            self.systems = tuple(sorted({opened.system.name for opened, _ in self._opened.values()}))
-        return self._opened[key]
+        with self._opening:
+            if key not in self._opened:
+                preset = self.load(key)
+                self._opened[key] = preset, self._transcriber(preset)
+                self.systems = tuple(sorted({opened.system.name for opened, _ in self._opened.values()}))
+            return self._opened[key]
+
+    def _transcriber(self, preset: Preset) -> Any:
+        try:
+            return self.make_transcriber(preset)
+        except BridgeError:
+            raise
+        except Exception as error:
+            raise EngineError(
+                f"the system {preset.system.name} cannot be opened",
+                why=str(error) or type(error).__name__,
+                remedy="Run: dawbridge doctor",
+            ) from error
 
     def grant(self, hello: wire.Hello) -> Terms:
         """What a plug-in with these properties gets."""
@@ -120,7 +125,7 @@ class Engine:
         )
 
     def prepare(self, threads: int | None, warm_up: bool) -> None:
-        """Open the default presets, on the thread that will step them.
+        """Open the default presets, on each thread that will step them.
 
         Args:
             threads: threads of torch, `None` = its own choice.

@@ -23,7 +23,7 @@ from bridge.sidecar.desk import Desk
 from bridge.sidecar.engine import Engine, advance
 from bridge.sidecar.jobs import Result
 from bridge.sidecar.settings import ServeSettings
-from bridge.sidecar.worker import Worker
+from bridge.sidecar.workers import Workers, default_workers
 from bridge.wire import protocol as wire
 from bridge.wire.bell import Bell
 from bridge.wire.connection import Connection, RunLock, remove_connection, write_connection
@@ -59,7 +59,7 @@ def serve(settings: ServeSettings, on_ready: Callable[[Connection], None]) -> No
 
 
 class Server:
-    """A sidecar: one ROUTER socket and its gate on this thread, one worker, one loader."""
+    """A sidecar: one ROUTER socket and its gate on this thread, the workers, one loader."""
 
     def __init__(self, settings: ServeSettings) -> None:
         self.settings = settings
@@ -67,7 +67,7 @@ class Server:
         self._stop = threading.Event()
         self._news: SimpleQueue[Callable[[], None]] = SimpleQueue()
         self._engine = Engine(settings.presets, settings.load_preset, settings.make_transcriber)
-        self._worker = Worker(self._deliver, advance)
+        self._workers = Workers(settings.workers or default_workers(), self._deliver, advance)
         self._loader = ThreadPoolExecutor(1, "dawbridge-loader")
         self._served = False
         self._alone_since = time.monotonic()
@@ -87,8 +87,8 @@ class Server:
             check_endpoint(settings.listen, allowed)
             lock = RunLock(settings.runtime_folder)
             stack.callback(lock.release)
-            self._worker.start()
-            stack.callback(self._worker.stop)
+            self._workers.start()
+            stack.callback(self._workers.stop)
             self._warm_up(stack)
             if self._stop.is_set():
                 return
@@ -135,7 +135,7 @@ class Server:
             software=software(),
         )
         self._desk = Desk(
-            self.settings, connection, self._socket, self._gate, self._engine, self._worker, self._load
+            self.settings, connection, self._socket, self._gate, self._engine, self._workers, self._load
         )
         return connection
 
@@ -146,12 +146,15 @@ class Server:
         poller.register(self.bell.descriptor, zmq.POLLIN)
         checked = time.monotonic()
         while not self._stop.is_set():
-            poller.poll(RETRY_MS if self._desk.post.waiting else TICK_MS)
-            self.bell.silence()
-            self._gate.answer()
-            self._drain_news()
-            drained = self._drain_socket()
-            self._desk.post.retry(self._desk.waiting())
+            ready = dict(poller.poll(RETRY_MS if self._desk.post.waiting else TICK_MS))
+            if self._gate.socket in ready:
+                self._gate.answer()
+            if self.bell.descriptor in ready:
+                self.bell.silence()
+                self._drain_news()
+            drained = self._socket not in ready or self._drain_socket()
+            if self._desk.post.waiting:
+                self._desk.post.retry(self._desk.waiting())
             now = time.monotonic()
             if drained and now - checked > TICK_MS / 1000:
                 checked = now
@@ -193,23 +196,28 @@ class Server:
         self._loader.submit(lambda: self._tell(task()))
 
     def _warm_up(self, stack: ExitStack) -> None:
-        """Load and run the default system on the worker's thread, before anybody can ask for it."""
-        failed: list[BaseException] = []
-        done = threading.Event()
+        """Load and run the default system on the workers' threads, before anybody can ask for it."""
+        finished: SimpleQueue[BaseException | None] = SimpleQueue()
 
         def warm() -> None:
             try:
                 self._engine.prepare(self.settings.threads, self.settings.warm_up)
             except Exception as error:
-                failed.append(error)
-            done.set()
+                finished.put(error)
+            else:
+                finished.put(None)
 
-        self._worker.call(warm)
-        while not done.wait(0.1):
-            if self._stop.is_set():
-                return
-        if failed:
-            raise _warm_up_error(failed[0])
+        self._workers.call(warm)
+        for _ in range(len(self._workers)):
+            while True:
+                try:
+                    failed = finished.get(timeout=0.1)
+                    break
+                except Empty:
+                    if self._stop.is_set():
+                        return
+            if failed is not None:
+                raise _warm_up_error(failed)
         if self.settings.freeze:
             gc.collect()
             gc.freeze()

@@ -28,7 +28,8 @@ class ServeSettings:
         once_first_s: how long `once` waits for the first client.
         max_sessions: further plug-ins are refused.
         heartbeat_ms: clients that are silent for four of these are gone.
-        threads: threads of torch, `None` = its own choice.
+        workers: threads that step sessions, `None` = one per core, at most 4.
+        threads: threads of torch in each worker, `None` = its own choice.
         warm_up: hear a second of silence before the first session.
         freeze: keep what exists after warm-up out of the garbage collector's way.
         runtime_folder: folder of the connection file, `None` = the user's.
@@ -45,6 +46,7 @@ class ServeSettings:
     once_first_s: float = 60.0
     max_sessions: int = 32
     heartbeat_ms: int = HEARTBEAT_MS
+    workers: int | None = None
     threads: int | None = None
     warm_up: bool = True
     freeze: bool = True

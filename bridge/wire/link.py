@@ -48,10 +48,15 @@ class Link:
         hello: what to ask for.
         find: finds the sidecar; raises `LinkError` if there is none.
         bell: also wakes `pump`.
+        context: of ZeroMQ, shared among links; `None` = one of its own.
     """
 
     def __init__(
-        self, hello: wire.Hello, find: Callable[[], Connection] = read_connection, bell: Bell | None = None
+        self,
+        hello: wire.Hello,
+        find: Callable[[], Connection] = read_connection,
+        bell: Bell | None = None,
+        context: Context | None = None,
     ) -> None:
         self.hello, self.state = hello, State.LOST
         self.welcome: wire.Welcome | None = None
@@ -63,7 +68,8 @@ class Link:
         self.position = 0  # stream time after the last block sent
         self.losses = 0
         self._find, self._bell = find, bell
-        self._context: Context = zmq.Context()
+        self._context: Context = context or zmq.Context()
+        self._shared = context is not None
         self._socket: Socket | None = None
         self._waiting: deque[int] = deque()  # audio messages not yet acknowledged
         self._seq = 0
@@ -135,7 +141,8 @@ class Link:
         events = self._panic()
         self._disconnect(linger_ms=200)
         self.state = State.CLOSED
-        self._context.term()
+        if not self._shared:
+            self._context.term()
         return events
 
     def _retry(self) -> None:

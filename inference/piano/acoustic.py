@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval, fuse_linear_bn_eval
 
-from inference.layers import CausalConv2d, Delay, FrequencyFilm, gather_harmonics
+from inference.layers import CausalConv2d, Delay, FrequencyFilm, FrequencyTable, gather_harmonics
 from inference.piano.config import LOWEST, PITCHES, BlockConfig, Head, PianoConfig
 from inference.streaming import Streaming
 
@@ -120,7 +120,7 @@ class HarmonicHead(nn.Module):
         self.spread = nn.Parameter(torch.randn(trunk.global_channels, bins, PITCHES) * 0.02)
         self.heard = nn.Linear(trunk.global_channels, config.features, bias=False)
         self.norm: nn.Module = nn.BatchNorm1d(config.features)
-        self.film = FrequencyFilm(config.features, PITCHES) if config.film else nn.Identity()
+        self.film = _film(config, config.features, PITCHES)
 
     def forward(self, x: Tensor) -> Tensor:
         x = x.permute(0, 2, 3, 1)
@@ -129,6 +129,12 @@ class HarmonicHead(nn.Module):
         y = self.gathered(near) + self.heard(far)
         y = self.norm(y.view(-1, y.shape[-1])).view(y.shape)
         return F.relu(self.film(y.permute(0, 3, 1, 2)).permute(0, 2, 3, 1))
+
+
+def _film(config: PianoConfig, channels: int, bins: int) -> nn.Module:
+    if not config.film:
+        return nn.Identity()
+    return FrequencyTable(channels, bins) if config.harmonic.tables else FrequencyFilm(channels, bins)
 
 
 class ResidualBlock(Streaming[Tensor]):
@@ -147,8 +153,10 @@ class ResidualBlock(Streaming[Tensor]):
 
     def step(self, x: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
         y, state = self.conv.step(x, state)
-        y = F.relu(self.norm(y))
-        return (x + y if self.residual else y), state
+        y = F.relu(self.norm(y), inplace=not torch.is_grad_enabled())
+        if self.residual:
+            y = x + y if torch.is_grad_enabled() else y.add_(x)
+        return y, state
 
 
 class FirstBlock(Streaming[Tensor]):
@@ -156,18 +164,19 @@ class FirstBlock(Streaming[Tensor]):
 
     time_axis = 2
 
-    def __init__(self, in_channels: int, channels: int, bins: int, film: bool) -> None:
+    def __init__(self, config: PianoConfig, in_channels: int, bins: int) -> None:
         super().__init__()
+        channels = config.harmonic.first_channels
         self.conv = CausalConv2d(in_channels, channels, 3, 7, bins, bin_stride=3, bin_padding=2, bias=False)
         self.norm: nn.Module = nn.BatchNorm2d(channels)
-        self.film = FrequencyFilm(channels, bins // 3) if film else nn.Identity()
+        self.film = _film(config, channels, bins // 3)
 
     def init_state(self, batch: int) -> Tensor:
         return self.conv.init_state(batch)
 
     def step(self, x: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
         y, state = self.conv.step(x, state)
-        return F.relu(self.film(self.norm(y))), state
+        return F.relu(self.film(self.norm(y)), inplace=not torch.is_grad_enabled()), state
 
 
 def fold_norms(module: nn.Module) -> None:
@@ -222,7 +231,7 @@ def _harmonic_trunk(config: PianoConfig, windows: int, bins: int) -> tuple[nn.Mo
     trunk = config.harmonic
     semitones = bins // 3
     widths = [trunk.first_channels] + [trunk.channels] * (trunk.residual_blocks + 1)
-    blocks = nn.ModuleList([FirstBlock(windows, trunk.first_channels, bins, config.film)])
+    blocks = nn.ModuleList([FirstBlock(config, windows, bins)])
     blocks.extend(ResidualBlock(a, b, semitones) for a, b in pairwise(widths))
     lowest = getattr(config.front_end, "lowest", LOWEST)
     return blocks, HarmonicHead(config, semitones, LOWEST - lowest)

@@ -64,6 +64,8 @@ class HarmonicConfig:
     residual_blocks: int = 2
     gather_channels: int = 20
     global_channels: int = 16
+    tables: bool = False
+    """FiLM from a table per bin rather than from perceptrons of its position."""
     harmonics: tuple[int, ...] = (-12, 0, 12, 19, 24, 28, 31, 34, 36)
 
 

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from inference.piano.config import STATE_WEIGHTS, NoteState, Output, PianoConfig
+from inference.piano.config import LOWEST, PITCHES, STATE_WEIGHTS, NoteState, Output, PianoConfig
 from inference.piano.mix import Batch
 from inference.piano.network import Context, PianoNetwork
 
@@ -22,6 +22,8 @@ class LossConfig:
     """Relative weights. Velocity must be scaled up a lot, or it learns nothing beside the states."""
 
     velocity: float = 40.0
+    low: float = 2.0
+    """Weight of the lowest keys' states; falls to 1 over the octave below middle C."""
     chunk_level: float = 0.15
     shift: float = 1.0
     key: float = 0.3
@@ -36,8 +38,10 @@ def joint_loss(network: nn.Module, batch: Batch, config: LossConfig) -> Mapping[
     states = batch.state.long()
     weight = torch.tensor(STATE_WEIGHTS)
     logits = output[..., : len(NoteState)].reshape(-1, len(NoteState))
-    state = F.cross_entropy(logits, states.reshape(-1), weight=weight, reduction="sum")
-    state = state / (len(output) * frames)
+    surprise = F.cross_entropy(logits, states.reshape(-1), weight=weight, reduction="none")
+    keys = torch.arange(LOWEST, LOWEST + PITCHES)
+    low = 1 + (config.low - 1) * ((60 - keys) / 12).clamp(0, 1)
+    state = (surprise.view(-1, PITCHES) * low).sum() / (len(output) * frames)
     struck = _struck(states).float()
     velocity = _velocity_loss(output[..., Output.VELOCITY], batch.velocity, struck, config.chunk_level)
     shift = ((output[..., Output.SHIFT] - batch.shift).abs() * struck).sum() / struck.sum().clamp(min=1)

@@ -14,10 +14,12 @@ import torch.distributed as dist
 from torch.multiprocessing.spawn import spawn
 from torch.utils.data import DataLoader
 
+from inference import weights
 from inference.piano.config import CONFIGS, PianoConfig
 from inference.piano.losses import LossConfig, joint_loss, recursive_loss
 from inference.piano.mix import Batch, Mix, MixConfig
 from inference.piano.network import PianoNetwork
+from inference.piano.start import begin_from
 from inference.training import corpus, pianos
 from inference.training.augment import Augment
 from inference.training.loop import LoopConfig, train
@@ -39,6 +41,8 @@ class PianoRun:
     loss: LossConfig = field(default_factory=LossConfig)
     soundfonts: tuple[tuple[Path, int, int], ...] = ()
     performances_per_piece: int = 3
+    start: str | None = None
+    """Shipped name or path of the weights to begin from, instead of from chance."""
 
 
 def run(settings: PianoRun) -> None:
@@ -64,6 +68,8 @@ def _rank(rank: int, settings: PianoRun, meeting: str) -> None:
     config = CONFIGS[settings.config]
     torch.manual_seed(settings.seed)
     network = PianoNetwork(config)
+    if settings.start:
+        begin_from(network, weights.read(settings.start).tensors)
     batches = _batches(settings, config, network, settings.seed * 1000 + rank)
     noise = torch.Generator().manual_seed(settings.seed * 1000 + rank)
     seconds = settings.mix.batch * settings.mix.chunk_s

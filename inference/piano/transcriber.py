@@ -35,6 +35,7 @@ class PianoTranscriber:
             raise ValueError(f"network {network.config.name!r} hears no pedal; use pedal='extended'")
         self.network = network.eval()
         fold_norms(self.network)
+        self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.settings = settings
         self.rate, self.hop = network.config.rate, network.config.hop
         # A frame's onset lies up to half a hop before its middle, and the decoder waits for the

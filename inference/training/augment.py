@@ -22,6 +22,7 @@ class AugmentConfig:
     """How often and how strongly each disturbance is applied."""
 
     equaliser: float = 0.8
+    thin: float = 0.3
     room: float = 0.65
     sampled_room: float = 0.7
     distortion: float = 0.12
@@ -47,6 +48,8 @@ class Augment:
         for row in range(batch):
             if random.random() < self.config.equaliser:
                 spectrum[row] *= _equaliser(spectrum.shape[1], random)
+            if random.random() < self.config.thin:
+                spectrum[row] *= _without_bass(spectrum.shape[1], random)
             if random.random() < self.config.room:
                 spectrum[row] *= torch.fft.rfft(self._room(random), size)
         wet = torch.fft.irfft(spectrum, size)[:, :length]
@@ -97,6 +100,14 @@ def _equaliser(bins: int, random: Generator) -> Tensor:
         width = random.uniform(0.05, 0.25)
         curve = curve + random.normal(0, 4) * torch.exp(-(((position - random.random()) / width) ** 2))
     gain: Tensor = 10 ** (curve / 20)
+    return gain
+
+
+def _without_bass(bins: int, random: Generator) -> Tensor:
+    """A high-pass: many microphones hear little of the lowest fundamentals."""
+    frequency = torch.linspace(0, RATE / 2, bins).clamp(min=1)
+    cutoff, slope = random.uniform(40, 160), random.uniform(2, 4)
+    gain: Tensor = (1 + (cutoff / frequency) ** slope).rsqrt()
     return gain
 
 

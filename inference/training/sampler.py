@@ -113,8 +113,12 @@ def _cut(performance: Performance, random: Generator, seconds: float) -> tuple[N
     notes = performance.notes
     start = float(notes.onset[random.integers(len(notes))]) - random.uniform(0, seconds) / stretch
     notes = notes.moved(-start, stretch, transpose)
-    if random.random() < 0.15:
+    deep = random.random()
+    if deep < 0.12:
         notes = notes.moved(0, 1, -12 if notes.pitch.mean() > 55 else 0)
+    elif deep < 0.37:
+        # Music is rarely low: the left hand plays an octave deeper.
+        notes = replace(notes, pitch=np.where(notes.pitch < 60, notes.pitch - 12, notes.pitch))
     keep = (notes.offset > -LEAD_S) & (notes.onset < seconds) & (notes.onset > -LEAD_S)
     notes = notes.select(keep & (notes.pitch >= 21) & (notes.pitch <= 108))
     if len(notes) < 3:
@@ -143,7 +147,8 @@ def _touch(notes: NoteTable, random: Generator) -> tuple[NDArray[np.float64], fl
 def _nearest_tone(
     bank: Bank, pitch: NDArray[np.int64], velocity: Floats, random: Generator
 ) -> NDArray[np.int64]:
-    wanted = pitch + random.normal(0, 0.5)
+    # The sound of other keys, tuned to these: strings of another thickness, another stiffness.
+    wanted = pitch + random.normal(0, 2.0 if random.random() < 0.35 else 0.5)
     distance = np.abs(bank.root[None] - wanted[:, None])
     near = distance.min(1, keepdims=True)
     strength = velocity + random.normal(0, 5)

@@ -7,7 +7,14 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from inference.layers import CausalConv2d, Delay, FrequencyFilm, PitchwiseLstm, gather_harmonics
+from inference.layers import (
+    CausalConv2d,
+    Delay,
+    FrequencyFilm,
+    FrequencyTable,
+    PitchwiseLstm,
+    gather_harmonics,
+)
 from inference.streaming import verify_streaming
 
 torch.set_num_threads(1)
@@ -128,3 +135,44 @@ def test_harmonic_gather_collects_the_right_bins(offsets, first, pitches, bins):
             expected = x[:, :, place] if 0 <= place < bins else torch.zeros_like(found)
             assert torch.equal(found, expected)
     assert torch.autograd.gradcheck(lambda z: gather_harmonics(z, offsets, first, pitches), x)
+
+
+def test_frames_one_by_one_equal_the_sequence_kernel():
+    """The single-frame cell is written out; nn.LSTM is the truth."""
+    layer = seeded(lambda: PitchwiseLstm(5, 8, 1, 7))
+    x = 3 * torch.randn(2, 30, 7, 5)
+    rows = x.permute(1, 0, 2, 3).reshape(30, 14, 5)
+    with torch.no_grad():
+        truth = layer.lstm(rows)[0].view(30, 2, 7, 8).permute(1, 0, 2, 3)
+        state, found = layer.init_state(2), []
+        for frame in range(30):
+            y, state = layer.step(x[:, frame : frame + 1], state)
+            found.append(y)
+    assert torch.allclose(torch.cat(found, 1), truth, atol=1e-6)
+
+
+def test_the_single_frame_cell_follows_new_weights():
+    layer = seeded(lambda: PitchwiseLstm(5, 8, 1, 7))
+    x = torch.randn(1, 1, 7, 5)
+    with torch.no_grad():
+        before = layer(x)
+        other = {name: value * 1.5 for name, value in layer.state_dict().items()}
+        layer.load_state_dict(other)
+        after = layer(x)
+        truth = layer.lstm(x[0])[0][None]
+    assert torch.allclose(after, truth, atol=1e-6) and not torch.allclose(after, before, atol=1e-3)
+
+
+def test_table_scales_and_shifts_each_bin_in_its_own_way_and_learns():
+    table = FrequencyTable(4, 6)
+    x = torch.randn(2, 4, 3, 6)
+    assert torch.equal(table(x), x), "it begins by changing nothing"
+    with torch.no_grad():
+        table.scale.normal_()
+        table.shift.normal_()
+    y = table(x)
+    for k in range(6):
+        expected = x[..., k] * table.scale[k].view(1, 4, 1) + table.shift[k].view(1, 4, 1)
+        assert torch.allclose(y[..., k], expected, atol=1e-6)
+    y.square().sum().backward()
+    assert table.scale.grad is not None and table.shift.grad is not None
