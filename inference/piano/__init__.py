@@ -37,6 +37,7 @@ def load(
     stored = files.read(weights or DEFAULT_WEIGHTS)
     network = PianoNetwork(CONFIGS[stored.metadata["config"]])
     network.load_state_dict(stored.tensors)
-    thresholds = {name: float(stored.metadata[name]) for name in ("onset", "offset")}
+    names = ("onset", "offset", "late", "faint")
+    thresholds = {name: float(stored.metadata[name]) for name in names if name in stored.metadata}
     settings = decode_settings(network, raw=pedal == "raw", **thresholds)
     return PianoTranscriber(network, settings.with_sensitivity(sensitivity))

@@ -12,6 +12,8 @@ from inference.events import Control, Controller, Events, NoteOff, NoteOn
 
 Array = NDArray[np.float32]
 _SILENT = -1
+_REMEMBERED = 6
+"""Frames in which signs of an onset are sought once a key is found sounding."""
 
 
 @dataclass(frozen=True)
@@ -28,6 +30,10 @@ class DecodeSettings:
     offset: float = 0.5
     key: float = 0.5
     pedal: float = 0.5
+    late: float = 1.0
+    """How surely a key must sound to begin a note whose onset was too faint; 1: never."""
+    faint: float = 0.1
+    """How much of an onset such a note needs: the sum of its probability over the last frames."""
     raw: bool = False
     """Notes end when the key comes up, and the pedal is an event of its own; else notes end when
     their sound does."""
@@ -54,7 +60,8 @@ class Frame:
 class DecodeState:
     """What decoding carries: the frame that still waits for its successor, and what sounds.
 
-    `voice` is the note id that sounds per key, or -1.
+    `voice` is the note id that sounds per key, or -1; `since` is the frame of the key's last event;
+    `recent` are the last frames that were decided.
     """
 
     index: int
@@ -63,12 +70,14 @@ class DecodeState:
     voice: NDArray[np.int64]
     next_voice: int
     pedal: bool
+    since: NDArray[np.int64]
+    recent: tuple[Frame, ...] = ()
 
     @staticmethod
     def initial(pitches: int) -> DecodeState:
         """Nothing heard, nothing sounds."""
         zeros = np.zeros(pitches, np.float32)
-        return DecodeState(-1, None, zeros, np.full(pitches, _SILENT), 0, False)
+        return DecodeState(-1, None, zeros, np.full(pitches, _SILENT), 0, False, np.full(pitches, -2))
 
 
 def decode(frames: list[Frame], state: DecodeState, settings: DecodeSettings) -> tuple[Events, DecodeState]:
@@ -79,12 +88,11 @@ def decode(frames: list[Frame], state: DecodeState, settings: DecodeSettings) ->
     notes: list[NoteOn | NoteOff] = []
     controls: list[Control] = []
     for frame in frames:
-        before = state.before
+        before, recent = state.before, state.recent
         if state.waiting is not None:
-            before = state.waiting.onset
+            before, recent = state.waiting.onset, (*state.recent[1 - _REMEMBERED :], state.waiting)
             state = _decide(state, frame.onset, settings, notes, controls)
-        index = state.index + 1
-        state = DecodeState(index, frame, before, state.voice, state.next_voice, state.pedal)
+        state = replace(state, index=state.index + 1, waiting=frame, before=before, recent=recent)
     until = max(0, state.index * settings.hop + settings.hop // 2 - settings.delay)
     return Events(until, tuple(notes), tuple(controls)), state
 
@@ -115,28 +123,68 @@ def _decide(
     place = (state.index + 1) * settings.hop - settings.delay
     now = max(0, place)
     struck = _peaks(state.before, frame.onset, after, settings.onset)
-    gone = frame.active < settings.offset
+    gone, sounds = frame.active < settings.offset, frame.active > settings.late
     if settings.raw:
         gone |= frame.key < settings.key
+        sounds &= frame.key >= settings.key
         state = _follow_pedal(state, frame.pedal, now, settings, controls)
-    ended = (state.voice != _SILENT) & gone & ~struck
-    if not (struck.any() or ended.any()):
+    silent = state.voice == _SILENT
+    ended = ~silent & gone & ~struck
+    overheard = silent & sounds & ~struck
+    if not (struck.any() or ended.any() or overheard.any()):
         return state
-    voice, number = state.voice.copy(), state.next_voice
+    voice, number, since = state.voice.copy(), state.next_voice, state.since.copy()
     found: list[NoteOn | NoteOff] = [_off(int(key), now, voice, settings) for key in np.flatnonzero(ended)]
-    voice[ended] = _SILENT
+    voice[ended], since[ended] = _SILENT, state.index
     for key in np.flatnonzero(struck):
-        time = max(0, place + round(float(np.clip(frame.shift[key], -0.5, 0.5)) * settings.hop))
+        time = _onset_time(place, frame, int(key), settings)
         if voice[key] != _SILENT:
             found.append(_off(int(key), time, voice, settings))
         certainty = float(state.before[key] + frame.onset[key] + after[key])
-        velocity = float(np.clip(frame.velocity[key], 1 / 127, 1))
-        pitch = settings.lowest + int(key)
-        found.append(NoteOn(time, pitch, velocity, number, confidence=min(1.0, certainty)))
-        voice[key] = number
-        number += 1
+        found.append(_on(int(key), time, frame, number, certainty, settings))
+        voice[key], since[key], number = number, state.index, number + 1
+    for key in np.flatnonzero(overheard):
+        note = _overheard(state, after, int(key), number, settings)
+        if note is not None:
+            found.append(note)
+            voice[key], since[key], number = number, state.index, number + 1
     notes.extend(sorted(found, key=lambda event: event.time))
-    return replace(state, voice=voice, next_voice=number)
+    return replace(state, voice=voice, next_voice=number, since=since)
+
+
+def _overheard(
+    state: DecodeState, after: Array, key: int, number: int, settings: DecodeSettings
+) -> NoteOn | None:
+    """A key that surely sounds though no onset was sure: a note from where the onset was likeliest.
+
+    Low and soft notes are often known only when they have sounded for a while.
+    """
+    assert state.waiting is not None
+    frames = [*state.recent, state.waiting]
+    frames = frames[max(0, len(frames) - (state.index - int(state.since[key]) - 1)) :]
+    if not frames:
+        return None
+    signs = [float(frame.onset[key]) for frame in frames]
+    certainty = sum(signs) + float(after[key])
+    if certainty <= settings.faint:
+        return None
+    likeliest = int(np.argmax(signs))
+    back = len(frames) - 1 - likeliest
+    place = (state.index + 1) * settings.hop - settings.delay
+    time = _onset_time(place - back * settings.hop, frames[likeliest], key, settings)
+    earliest = max(0, place - settings.hop // 2)  # what was promised to be final stays so
+    return _on(key, max(time, earliest), frames[likeliest], number, certainty, settings)
+
+
+def _onset_time(place: int, frame: Frame, key: int, settings: DecodeSettings) -> int:
+    return max(0, place + round(float(np.clip(frame.shift[key], -0.5, 0.5)) * settings.hop))
+
+
+def _on(
+    key: int, time: int, frame: Frame, number: int, certainty: float, settings: DecodeSettings
+) -> NoteOn:
+    velocity = float(np.clip(frame.velocity[key], 1 / 127, 1))
+    return NoteOn(time, settings.lowest + key, velocity, number, confidence=min(1.0, certainty))
 
 
 def _peaks(before: Array, now: Array, after: Array, threshold: float) -> NDArray[np.bool_]:

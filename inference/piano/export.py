@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -24,6 +24,8 @@ from inference.training.scores import Table
 
 ONSETS = (0.1, 0.15, 0.2, 0.25, 0.3, 0.35, 0.4, 0.45, 0.5, 0.55, 0.6)
 OFFSETS = (0.3, 0.4, 0.5, 0.6)
+LATE = ((0.7, 0.1), (0.7, 0.2), (0.8, 0.05), (0.8, 0.1), (0.8, 0.2), (0.9, 0.05), (0.9, 0.1), (1.0, 0.1))
+"""Pairs of how surely a key must sound, and how much of an onset it needs."""
 
 
 @dataclass(frozen=True)
@@ -31,6 +33,8 @@ class Calibration:
     """Thresholds that were best on the validation recordings, with their scores there."""
 
     onset: float
+    late: float
+    faint: float
     offset: float
     onset_f1: float
     onset_offset_f1: float
@@ -51,8 +55,7 @@ def export(folder: Path, data: Path, out: Path, config: str = "light") -> Calibr
     calibration = calibrate(network, sorted((data / "maps" / "software" / "validation").glob("*.ogg")))
     metadata = {
         "config": config,
-        "onset": str(calibration.onset),
-        "offset": str(calibration.offset),
+        **{name: str(getattr(calibration, name)) for name in ("onset", "late", "faint", "offset")},
         "training": json.dumps({**state["progress"], **state["config"]}),
     }
     weights.write(out, tensors, metadata)
@@ -69,27 +72,35 @@ def record_checksum(path: Path) -> None:
 
 
 def calibrate(network: PianoNetwork, recordings: Sequence[Path]) -> Calibration:
-    """Onset threshold by onset F1, then offset threshold by onset-and-offset F1."""
+    """Thresholds of onsets and of late notes by onset F1, then of offsets by onset-and-offset F1."""
     settings = decode_settings(network.eval())
     heard = [
         (read_reference(path.parent / f"{path.stem}.notes.tsv"), frames_of(network, path))
         for path in recordings
     ]
 
-    def onset(threshold: float) -> float:
-        chosen = replace(settings, onset=threshold)
+    def onset_f1(chosen: DecodeSettings) -> float:
         return float(np.mean([scores.onset_f1(r, notes_of(f, chosen)) for r, f in heard]))
 
-    def offset(threshold: float) -> float:
-        chosen = replace(settings, onset=best, offset=threshold)
-        table = [scores.score("", r, notes_of(f, chosen)) for r, f in heard]
-        return scores.mean(table, "onset_offset")
+    def onset_offset_f1(chosen: DecodeSettings) -> float:
+        return scores.mean([scores.score("", r, notes_of(f, chosen)) for r, f in heard], "onset_offset")
 
-    by_onset = {threshold: onset(threshold) for threshold in ONSETS}
-    best = max(by_onset, key=by_onset.__getitem__)
-    by_offset = {threshold: offset(threshold) for threshold in OFFSETS}
-    end = max(by_offset, key=by_offset.__getitem__)
-    return Calibration(best, end, by_onset[best], by_offset[end])
+    def best(choices: Iterable[DecodeSettings], score: Callable[[DecodeSettings], float]) -> DecodeSettings:
+        return max(choices, key=score)
+
+    settings = best((replace(settings, onset=onset) for onset in ONSETS), onset_f1)
+    settings = best((replace(settings, late=late, faint=faint) for late, faint in LATE), onset_f1)
+    around = (settings.onset - 0.05, settings.onset, settings.onset + 0.05)
+    settings = best((replace(settings, onset=round(onset, 2)) for onset in around), onset_f1)
+    settings = best((replace(settings, offset=offset) for offset in OFFSETS), onset_offset_f1)
+    return Calibration(
+        settings.onset,
+        settings.late,
+        settings.faint,
+        settings.offset,
+        onset_f1(settings),
+        onset_offset_f1(settings),
+    )
 
 
 def frames_of(network: PianoNetwork, path: Path) -> list[Frame]:

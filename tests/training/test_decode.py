@@ -64,6 +64,38 @@ def test_an_onset_spread_over_two_frames_is_one_note():
     assert kinds(events) == [NoteOn, NoteOff]
 
 
+LATE = replace(SETTINGS, late=0.8, faint=0.1)
+
+
+def test_a_key_that_surely_sounds_is_a_note_though_its_onset_was_faint():
+    story = frames(QUIET + [0.1, 0.06, 0, 0, 0], QUIET + [0.1, 0.3, 0.9, 0.9, 0])
+    story[8].velocity[1] = 0.75
+    assert not run(story).notes
+    on, off = run(story, LATE).notes
+    assert on.velocity == 0.75, "as it was heard where the onset was likeliest"
+    assert on.time == 11 * 320 - 1440 - 160, "as early as what was promised to be final allows"
+    assert off.time == 13 * 320 - 1440 and 0.1 < on.confidence < 0.2
+
+
+def test_a_faint_onset_in_the_frame_itself_keeps_its_time():
+    story = frames(QUIET + [0.12, 0, 0], QUIET + [0.9, 0.9, 0], shift=-0.25)
+    assert run(story, LATE).notes[0].time == 9 * 320 - 1440 - 80
+
+
+def test_without_any_sign_of_an_onset_there_is_no_note():
+    active = QUIET + [0.9] * 4 + [0.0]
+    assert not run(frames(QUIET + [0.05] + [0.0] * 4, active), LATE).notes
+    long_ago = [0.15] + [0.0] * 12
+    assert not run(frames(long_ago, active), LATE).notes
+
+
+def test_a_sound_that_comes_back_is_no_note():
+    """What belonged to a note before its end is no sign of another one."""
+    onset = QUIET + [0.9, 0.1, 0, 0, 0, 0]
+    active = QUIET + [0.9, 0.9, 0.1, 0.9, 0.9, 0.0]
+    assert kinds(run(frames(onset, active), LATE)) == [NoteOn, NoteOff]
+
+
 def test_sensitivity_moves_the_threshold():
     story = frames(QUIET + [0.3, 0, 0, 0], QUIET + [0.9, 0.9, 0, 0])
     assert not run(story).notes
@@ -98,9 +130,9 @@ unit = st.floats(0, 1, width=32)
 columns = st.lists(st.tuples(unit, unit, unit, unit, unit), min_size=1, max_size=40)
 
 
-@given(columns, st.booleans(), st.integers(1, 7))
-def test_whatever_the_network_says_notes_pair_up_in_order(story, raw, piece):
-    settings = replace(SETTINGS, raw=raw)
+@given(columns, st.booleans(), st.floats(0, 1), st.integers(1, 7))
+def test_whatever_the_network_says_notes_pair_up_in_order(story, raw, late, piece):
+    settings = replace(SETTINGS, raw=raw, late=late, faint=late / 2)
     wild = [
         Frame(*(np.full(PITCHES, v, np.float32) for v in (a, b, c, d - 0.5, e)), pedal=a)
         for a, b, c, d, e in story

@@ -6,7 +6,9 @@ import time
 
 import pytest
 import torch
+import torch.distributed as dist
 from torch import nn
+from torch.multiprocessing.spawn import spawn
 
 from inference.training.loop import LoopConfig, train
 
@@ -71,3 +73,38 @@ def test_weights_of_the_end_are_averages(tmp_path):
     with pytest.raises(StopIteration):
         train(net, stream, loss, config(5), tmp_path, 1.0)
     assert not (tmp_path / "checkpoint.pt.part").exists()
+
+
+def rank(number, folder, meeting):
+    """One of two ranks; the second is slower, and its clock begins later."""
+    torch.set_num_threads(1)
+    torch.manual_seed(1)
+    dist.init_process_group("gloo", init_method=meeting, rank=number, world_size=2)
+    net = nn.Sequential(nn.Linear(4, 4), nn.BatchNorm1d(4), nn.Linear(4, 1))
+
+    def stream():
+        for count, batch in enumerate(batches()):
+            time.sleep(0.004 * number if count % 2 else 0.002)
+            yield batch
+
+    settings = LoopConfig(minutes=2 / 60, ranks=2, log_steps=20, checkpoint_minutes=0.1 / 60)
+    time.sleep(0.05 * number)
+    progress = train(net, stream(), loss, settings, folder, 1.0, number)
+    torch.save((net.state_dict(), progress.steps), folder / f"{number}.pt")
+    dist.destroy_process_group()
+
+
+def test_two_ranks_with_clocks_of_their_own_agree(tmp_path):
+    """Averaging and saving are steps that all ranks take together, or none ends."""
+    context = spawn(rank, (tmp_path, (tmp_path / "ranks").as_uri()), nprocs=2, join=False)
+    deadline = time.monotonic() + 60
+    while not context.join(timeout=1):
+        if time.monotonic() > deadline:
+            for process in context.processes:
+                process.kill()
+            pytest.fail("the ranks wait for each other")
+    (first, steps), (second, others) = (torch.load(tmp_path / f"{n}.pt") for n in (0, 1))
+    assert steps == others > 20
+    learned = [name for name in first if "running" not in name]
+    assert all(torch.equal(first[name], second[name]) for name in learned)
+    assert (tmp_path / "checkpoint.pt").is_file()

@@ -39,5 +39,5 @@ def test_what_is_new_can_learn():
 
 def test_weights_of_something_else_are_refused():
     other = network(replace(FIRST, hidden=32))
-    with pytest.raises(ValueError, match="have no .* of shape"):
+    with pytest.raises(ValueError, match=r"have no .* of shape"):
         begin_from(PianoNetwork(GROWN), other.state_dict())
