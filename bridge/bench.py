@@ -105,6 +105,7 @@ def run(quick: bool = False, progress: Callable[[str], None] = lambda name: None
         quick: shorter, for a first look.
         progress: called with the name of what comes next.
     """
+    from bridge.bench_memory import memory_measures
     from bridge.bench_sidecar import sidecar_measures
 
     result = Bench(machine())
@@ -115,6 +116,8 @@ def run(quick: bool = False, progress: Callable[[str], None] = lambda name: None
             result.measures += step_measures(name, times)
         progress("bounce and render")
         result.measures += studio_measures(1 if quick else 3)
+    progress("memory of a bounce")
+    result.measures += memory_measures(5 if quick else 120)
     progress("round trip")
     result.measures += wire_measures(300 if quick else 2_000)
     progress("help")

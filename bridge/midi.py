@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import heapq
+import math
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from importlib import metadata
-from itertools import pairwise
+from itertools import chain, pairwise
 from operator import itemgetter
 from pathlib import Path
 from typing import Any, Literal
@@ -102,19 +103,18 @@ def write_midi(
     playable = [note for note in everything if low <= note.pitch <= high]
     clock = samples_to_ticks(tempo, rate, ppq)
     changes = list(control_changes(controls, lanes, rate, instrument))
-    events = heapq.merge(_note_events(playable, clock, instrument), _change_events(changes, clock))
-    track = mido.MidiTrack(_deltas(events))
+    written = separate(_on_ticks(note, clock, instrument) for note in playable)
+    events = heapq.merge(_note_events(written, instrument), _change_events(changes, clock))
     header = [*_names(name), *_tempo_events(tempo, ppq)]
     file = mido.MidiFile(type=midi_format, ticks_per_beat=ppq, charset="utf-8")
+    # Hours of music are many messages: each is made when it is written.
     if midi_format == 1:
-        file.tracks = [mido.MidiTrack(_deltas(header)), mido.MidiTrack([_track_name(name), *track])]
+        file.tracks = [_deltas(header), chain([_track_name(name)], _deltas(events))]
     else:
-        body = heapq.merge(header, _absolute(track), key=itemgetter(0))
-        file.tracks = [mido.MidiTrack(_deltas(body))]
+        file.tracks = [_deltas(heapq.merge(header, events, key=itemgetter(0)))]
     with replacing(path) as part:
         file.save(str(part))
-    written = sum(message.type == "note_on" for message in track)
-    return MidiSummary(path, written, len(changes), len(everything) - len(playable))
+    return MidiSummary(path, len(written), len(changes), len(everything) - len(playable))
 
 
 def control_changes(
@@ -249,14 +249,23 @@ Event = tuple[int, int, int, Any]
 """Tick, order within the tick (offs, controllers, ons), tie-break, message."""
 
 
-def _note_events(notes: Iterable[Note], clock: Line, instrument: InstrumentPreset) -> list[Event]:
-    events: list[Event] = []
-    for note in separate(_on_ticks(note, clock, instrument) for note in notes):
+def _note_events(notes: Iterable[Note], instrument: InstrumentPreset) -> Iterator[Event]:
+    """Note-ons and note-offs of notes that are sorted by onset, in the order of their ticks."""
+    ends: list[tuple[int, int, int]] = []
+    for note in notes:
+        yield from _ends(ends, note.onset)
         velocity = midi_velocity(note.velocity, instrument.velocity)
         on = mido.Message("note_on", channel=note.channel, note=note.pitch, velocity=velocity)
-        off = mido.Message("note_off", channel=note.channel, note=note.pitch, velocity=RELEASE_VELOCITY)
-        events += [(note.onset, 2, note.pitch, on), (note.offset, 0, note.pitch, off)]
-    return sorted(events, key=lambda event: event[:3])
+        yield note.onset, 2, note.pitch, on
+        heapq.heappush(ends, (note.offset, note.pitch, note.channel))
+    yield from _ends(ends)
+
+
+def _ends(ends: list[tuple[int, int, int]], until: float = math.inf) -> Iterator[Event]:
+    while ends and ends[0][0] <= until:
+        tick, pitch, channel = heapq.heappop(ends)
+        off = mido.Message("note_off", channel=channel, note=pitch, velocity=RELEASE_VELOCITY)
+        yield tick, 0, pitch, off
 
 
 def _on_ticks(note: Note, clock: Line, instrument: InstrumentPreset) -> Note:
