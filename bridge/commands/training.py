@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -11,6 +12,9 @@ from bridge.commands import output
 from bridge.commands.group import SETTINGS, LateGroup
 from bridge.commands.options import FILE, FOLDER, json_option
 from bridge.errors import InputError, UsageError
+
+if TYPE_CHECKING:
+    from inference.training.scores import Scores
 
 HERE = "bridge.commands.training:"
 SYSTEM = click.Choice(["piano"])
@@ -51,6 +55,9 @@ class Soundfont(click.ParamType):  # type: ignore[type-arg, unused-ignore]
 @click.option("--chunk-ms", type=click.FloatRange(1, 60_000), help="Audio per step.  [default: one hop]")
 @click.option("out", "-o", "--out", type=FOLDER, help="Folder for tables and scores.")
 @click.option("plots", "--plot", is_flag=True, help="Also draw errors, and truth beside estimate.")
+@click.option(
+    "--robustness", is_flag=True, help="Score disturbed recordings instead: level, noise, room, ..."
+)
 @json_option
 def evaluate(
     system: str,
@@ -60,6 +67,7 @@ def evaluate(
     chunk_ms: float | None,
     out: Path | None,
     plots: bool,
+    robustness: bool,
     json_output: bool,
 ) -> None:
     """Score SYSTEM on recordings with known notes, through the live path.
@@ -75,7 +83,19 @@ def evaluate(
     for name in sets:
         if name not in evaluation.SETS:
             raise UsageError(f"there is no set {name!r}", remedy=f"There are: {', '.join(evaluation.SETS)}")
+    if robustness and (plots or out is not None):
+        raise UsageError("--robustness only prints its tables", remedy="Leave out --out and --plot")
     try:
+        if robustness:
+            found = evaluation.robustness(
+                data,
+                weights,
+                chunk_ms=chunk_ms,
+                sets=sets or tuple(evaluation.SETS),
+                progress=lambda name: output.talk(f"{system}: {name}"),
+            )
+            _print_robustness(found, json_output)
+            return
         report = evaluation.run(
             data,
             out,
@@ -96,6 +116,18 @@ def evaluate(
         return
     for name in report.scores:
         output.data(f"{name}\n\n{report.table(name)}\n\n{report.ranges(name)}")
+
+
+def _print_robustness(found: dict[str, dict[str, list[Scores]]], json_output: bool) -> None:
+    from dataclasses import asdict
+
+    from inference.training.evaluate import robustness_table
+
+    if json_output:
+        output.as_json({d: {n: [asdict(s) for s in rows] for n, rows in s.items()} for d, s in found.items()})
+        return
+    for name in next(iter(found.values())):
+        output.data(f"{name}\n\n{robustness_table(found, name)}\n")
 
 
 def _plots(notes: object, out: Path) -> None:

@@ -180,9 +180,7 @@ def _onset_time(place: int, frame: Frame, key: int, settings: DecodeSettings) ->
     return max(0, place + round(float(np.clip(frame.shift[key], -0.5, 0.5)) * settings.hop))
 
 
-def _on(
-    key: int, time: int, frame: Frame, number: int, certainty: float, settings: DecodeSettings
-) -> NoteOn:
+def _on(key: int, time: int, frame: Frame, number: int, certainty: float, settings: DecodeSettings) -> NoteOn:
     velocity = float(np.clip(frame.velocity[key], 1 / 127, 1))
     return NoteOn(time, settings.lowest + key, velocity, number, confidence=min(1.0, certainty))
 

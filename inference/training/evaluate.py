@@ -15,6 +15,8 @@ from inference.pipeline import Stream, advance, open_transcriber
 from inference.streaming import Transcriber
 from inference.training import scores as scoring
 from inference.training.corpus import RATE, read_audio
+from inference.training.disturb import DISTURBANCES, Disturb
+from inference.training.notes import Floats
 from inference.training.scores import Scores, Table
 
 SETS = {
@@ -68,6 +70,7 @@ def run(
     chunk_ms: float | None = None,
     sets: Iterable[str] = tuple(SETS),
     plot: bool = False,
+    disturb: Disturb | None = None,
     progress: Callable[[str], None] = lambda name: None,
 ) -> Report:
     """Transcribe and score every recording of the chosen sets.
@@ -79,6 +82,7 @@ def run(
         chunk_ms: what one step hears; default one hop, as live.
         sets: names out of `SETS`; those whose folder is missing are skipped.
         plot: also draw `errors-SET.png` into `out` (needs matplotlib).
+        disturb: changes each recording before it is heard.
         progress: called with each recording's name.
 
     Raises:
@@ -90,7 +94,10 @@ def run(
     for name in sets:
         for path, reference in _recordings(data / SETS[name]):
             progress(path.stem)
-            estimate = transcribe(transcriber, path, chunk_ms)
+            audio = read_audio(path)
+            if disturb is not None:
+                audio, reference = disturb(audio, reference)
+            estimate = transcribe(transcriber, audio, chunk_ms)
             scores.setdefault(name, []).append(scoring.score(path.stem, reference, estimate))
             notes[path.stem] = (reference, estimate)
     if not scores:
@@ -106,9 +113,33 @@ def run(
     return report
 
 
-def transcribe(transcriber: Transcriber[object], path: Path, chunk_ms: float | None = None) -> Table:
-    """Notes of an audio file as a table, heard in live-sized pieces."""
-    audio = read_audio(path)
+def robustness(
+    data: Path,
+    weights: str | None = None,
+    *,
+    chunk_ms: float | None = None,
+    sets: Iterable[str] = tuple(SETS),
+    progress: Callable[[str], None] = lambda name: None,
+) -> dict[str, dict[str, list[Scores]]]:
+    """Scores per disturbance and set; arguments as of `run`."""
+    found = {}
+    for name, disturb in DISTURBANCES.items():
+        progress(name)
+        found[name] = run(data, None, weights, chunk_ms=chunk_ms, sets=sets, disturb=disturb).scores
+    return found
+
+
+def robustness_table(found: dict[str, dict[str, list[Scores]]], name: str) -> str:
+    """Mean scores of one set as a Markdown table, a line per disturbance."""
+    columns = ("onset", "onset_offset", "onset_velocity", "all_three", "precision", "recall", "velocity_r")
+    lines = ["| disturbance | " + " | ".join(columns) + " |", "|" + "---|" * (len(columns) + 1)]
+    for disturbance, scores in found.items():
+        lines.append(_line(disturbance, [scoring.mean(scores[name], column) for column in columns]))
+    return "\n".join(lines)
+
+
+def transcribe(transcriber: Transcriber[object], audio: Floats, chunk_ms: float | None = None) -> Table:
+    """Notes of audio at 16 kHz `(samples,)` as a table, heard in live-sized pieces."""
     stream = Stream(transcriber, RATE, 1, chunk_ms=chunk_ms)
     collector, found = NoteCollector(), list[Note]()
     for piece in np.array_split(audio, max(1, len(audio) // RATE)):

@@ -9,6 +9,7 @@ from pedalboard.io import AudioFile
 from bridge import cli
 from bridge.commands import output
 from bridge.studio.demo import prelude
+from inference.training.disturb import DISTURBANCES
 
 
 @pytest.fixture(autouse=True)
@@ -44,6 +45,14 @@ def test_evaluate_scores_what_there_is(data, tmp_path, capsys):
     assert "take" in captured.err
 
 
+def test_robustness_scores_every_disturbance(data, capsys):
+    assert cli.run(["evaluate", "piano", "--data", str(data), "--robustness", "--chunk-ms", "1000"]) == 0
+    out = capsys.readouterr().out
+    assert out.startswith("disklavier-dev\n")
+    assert all(f"| {name} |" in out for name in DISTURBANCES)
+    assert cli.run(["evaluate", "piano", "--data", str(data), "--robustness", "-o", "scores"]) == 2
+
+
 def test_an_unknown_set_is_refused(data, capsys):
     assert cli.run(["evaluate", "piano", "--data", str(data), "--set", "disklavier"]) == 2
     assert "disklavier-dev" in capsys.readouterr().err
@@ -57,10 +66,12 @@ def test_train_hands_everything_over(data, tmp_path, monkeypatch, capsys):
     (tmp_path / "grand.sf2").touch()
     arguments = ["--data", data, "--work", "run", "--minutes", 1.5, "--ranks", 1, "--seed", 7]
     arguments += ["--soundfont", "grand.sf2:3:5", "--soundfont", "grand.sf2"]
+    arguments += ["--start", "piano-light", "--learning-rate", 0.001]
     assert cli.run(["train", "piano", *map(str, arguments)]) == 0
     (run,) = seen
     assert (run.data, run.folder.name, run.config, run.seed) == (data, "run", "light", 7)
     assert (run.loop.minutes, run.loop.ranks) == (1.5, 1)
+    assert (run.start, run.loop.learning_rate) == ("piano-light", 0.001)
     assert [(font.name, program, bank) for font, program, bank in run.soundfonts] == [
         ("grand.sf2", 5, 3),
         ("grand.sf2", 0, 0),
@@ -82,6 +93,11 @@ def test_train_draws_its_curve(data, tmp_path, monkeypatch, capsys):
     assert cli.run(["train", "piano", "--data", str(data), "--work", "run"]) == 0
     assert capsys.readouterr().out.split() == ["run/curve.png", "run/checkpoint.pt"]
     assert (tmp_path / "run" / "curve.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_unknown_weights_to_start_from_are_refused(data, capsys):
+    assert cli.run(["train", "piano", "--data", str(data), "--work", "run", "--start", "piano-lihgt"]) == 2
+    assert "piano-light" in capsys.readouterr().err
 
 
 def test_an_unknown_network_is_refused(data, capsys):
