@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -55,6 +56,12 @@ class Frame:
     key: Array
     pedal: float
 
+    @staticmethod
+    def silent(pitches: int) -> Frame:
+        """Nothing is heard."""
+        zeros = np.zeros(pitches, np.float32)
+        return Frame(zeros, zeros, zeros, zeros, zeros, 0.0)
+
 
 @dataclass(frozen=True)
 class DecodeState:
@@ -66,7 +73,6 @@ class DecodeState:
 
     index: int
     waiting: Frame | None
-    before: Array
     voice: NDArray[np.int64]
     next_voice: int
     pedal: bool
@@ -76,8 +82,7 @@ class DecodeState:
     @staticmethod
     def initial(pitches: int) -> DecodeState:
         """Nothing heard, nothing sounds."""
-        zeros = np.zeros(pitches, np.float32)
-        return DecodeState(-1, None, zeros, np.full(pitches, _SILENT), 0, False, np.full(pitches, -2))
+        return DecodeState(-1, None, np.full(pitches, _SILENT), 0, False, np.full(pitches, -2))
 
 
 def decode(frames: list[Frame], state: DecodeState, settings: DecodeSettings) -> tuple[Events, DecodeState]:
@@ -88,11 +93,11 @@ def decode(frames: list[Frame], state: DecodeState, settings: DecodeSettings) ->
     notes: list[NoteOn | NoteOff] = []
     controls: list[Control] = []
     for frame in frames:
-        before, recent = state.before, state.recent
+        recent = state.recent
         if state.waiting is not None:
-            before, recent = state.waiting.onset, (*state.recent[1 - _REMEMBERED :], state.waiting)
-            state = _decide(state, frame.onset, settings, notes, controls)
-        state = replace(state, index=state.index + 1, waiting=frame, before=before, recent=recent)
+            recent = (*recent[1 - _REMEMBERED :], state.waiting)
+            state = _decide(state, frame, settings, notes, controls)
+        state = replace(state, index=state.index + 1, waiting=frame, recent=recent)
     until = max(0, state.index * settings.hop + settings.hop // 2 - settings.delay)
     return Events(until, tuple(notes), tuple(controls)), state
 
@@ -102,7 +107,7 @@ def finish(state: DecodeState, settings: DecodeSettings) -> Events:
     notes: list[NoteOn | NoteOff] = []
     controls: list[Control] = []
     if state.waiting is not None:
-        state = _decide(state, np.zeros_like(state.before), settings, notes, controls)
+        state = _decide(state, Frame.silent(len(state.voice)), settings, notes, controls)
     end = max(0, (state.index + 1) * settings.hop + settings.hop // 2 - settings.delay)
     for key in np.flatnonzero(state.voice != _SILENT):
         notes.append(_off(int(key), end, state.voice, settings))
@@ -113,16 +118,17 @@ def finish(state: DecodeState, settings: DecodeSettings) -> Events:
 
 def _decide(
     state: DecodeState,
-    after: Array,
+    after: Frame,
     settings: DecodeSettings,
     notes: list[NoteOn | NoteOff],
     controls: list[Control],
 ) -> DecodeState:
     frame = state.waiting
     assert frame is not None
+    before = state.recent[-1] if state.recent else Frame.silent(len(state.voice))
     place = (state.index + 1) * settings.hop - settings.delay
     now = max(0, place)
-    struck = _peaks(state.before, frame.onset, after, settings.onset)
+    struck = _peaks(before.onset, frame.onset, after.onset, settings.onset)
     gone, sounds = frame.active < settings.offset, frame.active > settings.late
     if settings.raw:
         gone |= frame.key < settings.key
@@ -140,8 +146,7 @@ def _decide(
         time = _onset_time(place, frame, int(key), settings)
         if voice[key] != _SILENT:
             found.append(_off(int(key), time, voice, settings))
-        certainty = float(state.before[key] + frame.onset[key] + after[key])
-        found.append(_on(int(key), time, frame, number, certainty, settings))
+        found.append(_on(int(key), time, (before, frame, after), number, settings))
         voice[key], since[key], number = number, state.index, number + 1
     for key in np.flatnonzero(overheard):
         note = _overheard(state, after, int(key), number, settings)
@@ -153,7 +158,7 @@ def _decide(
 
 
 def _overheard(
-    state: DecodeState, after: Array, key: int, number: int, settings: DecodeSettings
+    state: DecodeState, after: Frame, key: int, number: int, settings: DecodeSettings
 ) -> NoteOn | None:
     """A key that surely sounds though no onset was sure: a note from where the onset was likeliest.
 
@@ -162,26 +167,27 @@ def _overheard(
     assert state.waiting is not None
     frames = [*state.recent, state.waiting]
     frames = frames[max(0, len(frames) - (state.index - int(state.since[key]) - 1)) :]
-    if not frames:
-        return None
     signs = [float(frame.onset[key]) for frame in frames]
-    certainty = sum(signs) + float(after[key])
-    if certainty <= settings.faint:
+    if not frames or sum(signs) + float(after.onset[key]) <= settings.faint:
         return None
     likeliest = int(np.argmax(signs))
     back = len(frames) - 1 - likeliest
     place = (state.index + 1) * settings.hop - settings.delay
     time = _onset_time(place - back * settings.hop, frames[likeliest], key, settings)
     earliest = max(0, place - settings.hop // 2)  # what was promised to be final stays so
-    return _on(key, max(time, earliest), frames[likeliest], number, certainty, settings)
+    return _on(key, max(time, earliest), (*frames, after), number, settings)
 
 
 def _onset_time(place: int, frame: Frame, key: int, settings: DecodeSettings) -> int:
     return max(0, place + round(float(np.clip(frame.shift[key], -0.5, 0.5)) * settings.hop))
 
 
-def _on(key: int, time: int, frame: Frame, number: int, certainty: float, settings: DecodeSettings) -> NoteOn:
-    velocity = float(np.clip(frame.velocity[key], 1 / 127, 1))
+def _on(key: int, time: int, frames: Sequence[Frame], number: int, settings: DecodeSettings) -> NoteOn:
+    """A note that began in one of `frames`: its velocity is their mean, by how likely each is the one."""
+    weights = [float(frame.onset[key]) for frame in frames]
+    certainty = sum(weights)
+    mean = sum(weight * float(frame.velocity[key]) for weight, frame in zip(weights, frames, strict=True))
+    velocity = min(1.0, max(1 / 127, mean / max(certainty, 1e-6)))
     return NoteOn(time, settings.lowest + key, velocity, number, confidence=min(1.0, certainty))
 
 
