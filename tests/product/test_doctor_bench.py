@@ -176,7 +176,9 @@ def test_the_whole_bench_measures_everything_promised(tmp_path):
         "round trip p50",
         "help",
         "serve ready",
-        "16 streams: late answers",
+        "16 streams of one host: late answers",
+        "16 streams of 16 hosts: late answers",
+        "memory of a bounce, 5 min",
         "memory per extra session",
     ):
         assert promised in names
