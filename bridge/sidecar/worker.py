@@ -16,6 +16,9 @@ from inference.events import Events
 
 log = logging.getLogger(__name__)
 
+GATHER_S = 0.001
+"""A host gives the blocks of all its tracks at once: waiting for the others makes one batch of them."""
+
 Advance = Callable[[Sequence[Hearing]], list[Events]]
 """Steps one chunk of each of several streams; leaves all as they were if it raises."""
 
@@ -86,6 +89,8 @@ class Worker:
                 item = self._queue.get(block=wait)
             except Empty:
                 return live
+            if wait and len(self._lanes) > 1:
+                time.sleep(GATHER_S)
             wait = False
             if item is None:
                 return None
