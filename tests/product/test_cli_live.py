@@ -188,8 +188,7 @@ def test_serve_says_where_it_is_serves_and_stops(tmp_path):
                 timeout=30,
             )
             assert report.returncode == 0, report.stderr
-            # Plug-ins that hosts in this very process still hold may have found this sidecar too.
-            assert "guest" in report.stdout and "Piano" in report.stdout
+            assert "1 sessions" in report.stdout and "guest" in report.stdout and "Piano" in report.stdout
         process.send_signal(signal.SIGINT)
         rest, err = process.communicate(timeout=20)
     finally:
