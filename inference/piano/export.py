@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +23,7 @@ from inference.training.corpus import RATE, read_audio
 from inference.training.evaluate import read_reference
 from inference.training.scores import Table
 
-ONSETS = (0.1, 0.15, 0.2, 0.25, 0.3, 0.35, 0.4, 0.45, 0.5, 0.55, 0.6)
+ONSETS = (0.2, 0.25, 0.3, 0.35, 0.4, 0.45, 0.5, 0.55)
 OFFSETS = (0.3, 0.4, 0.5, 0.6)
 LATE = ((0.7, 0.1), (0.7, 0.2), (0.8, 0.05), (0.8, 0.1), (0.8, 0.2), (0.9, 0.05), (0.9, 0.1), (1.0, 0.1))
 """Pairs of how surely a key must sound, and how much of an onset it needs."""
@@ -79,9 +80,11 @@ def calibrate(network: PianoNetwork, recordings: Sequence[Path]) -> Calibration:
         for path in recordings
     ]
 
+    @cache
     def onset_f1(chosen: DecodeSettings) -> float:
         return float(np.mean([scores.onset_f1(r, notes_of(f, chosen)) for r, f in heard]))
 
+    @cache
     def onset_offset_f1(chosen: DecodeSettings) -> float:
         return scores.mean([scores.score("", r, notes_of(f, chosen)) for r, f in heard], "onset_offset")
 
