@@ -10,7 +10,7 @@ import click
 
 from bridge.commands import output
 from bridge.commands.group import SETTINGS, LateGroup
-from bridge.commands.options import FILE, FOLDER, json_option
+from bridge.commands.options import FILE, FOLDER, json_option, use_threads
 from bridge.errors import InputError, UsageError
 
 if TYPE_CHECKING:
@@ -83,6 +83,7 @@ def evaluate(
     for name in sets:
         if name not in evaluation.SETS:
             raise UsageError(f"there is no set {name!r}", remedy=f"There are: {', '.join(evaluation.SETS)}")
+    use_threads(1)  # steps are short: threads would only wait for each other
     if robustness and (plots or out is not None):
         raise UsageError("--robustness only prints its tables", remedy="Leave out --out and --plot")
     try:
@@ -238,5 +239,6 @@ def train_export(work: Path, data: Path, out: Path, config: str) -> None:
         )
     if out.suffix != ".safetensors":
         raise UsageError(f"{out.name} is no name for weights", remedy="Call it .safetensors")
+    use_threads(1)
     output.talk(describe(export(work, data, out, config)))
     output.data(str(out))

@@ -64,9 +64,10 @@ class HarmonicConfig:
     residual_blocks: int = 2
     gather_channels: int = 20
     global_channels: int = 16
-    tables: bool = False
+    tables: bool = True
     """FiLM from a table per bin rather than from perceptrons of its position."""
-    harmonics: tuple[int, ...] = (-12, 0, 12, 19, 24, 28, 31, 34, 36)
+    harmonics: tuple[int, ...] = (-24, -19, -12, 0, 12, 19, 24, 28, 31, 34, 36, 38, 40, 43)
+    """Semitones at which each pitch is looked at: notes it may be an overtone of, and its own overtones."""
 
 
 @dataclass(frozen=True)

@@ -60,7 +60,7 @@ def export(folder: Path, data: Path, out: Path, config: str = "light") -> Calibr
         "training": json.dumps({**state["progress"], **state["config"]}),
     }
     weights.write(out, tensors, metadata)
-    if out.parent == weights.FOLDER:
+    if out.resolve().parent == weights.FOLDER:
         record_checksum(out)
     return calibration
 
