@@ -53,8 +53,8 @@ def test_a_single_note_is_one_note_in_time(tmp_path):
 def test_the_keyboard_is_heard(tmp_path, pitch):
     found, _ = heard(played(tmp_path, [(0.5 + 0.6 * i, 0.9 + 0.6 * i, pitch, 85) for i in range(4)]))
     right = [n for n in found if n.pitch == pitch]
-    # Bare notes still get some overtones reported as notes; music hides them, and so did training.
-    assert len(right) == 4 and len(found) <= 10
+    # A bare note now and then gets an overtone reported as a note.
+    assert len(right) == 4 and len(found) <= 7
 
 
 def test_quick_repetitions_are_all_heard(tmp_path):
@@ -69,7 +69,7 @@ def test_velocity_follows_loudness(tmp_path):
     velocities = [n.velocity for n in found if n.pitch == 64]
     assert len(velocities) == len(loudness)
     assert np.corrcoef(velocities, loudness)[0, 1] > 0.9
-    assert velocities[-1] - velocities[0] > 0.05  # far less than was played: bare notes lack a reference
+    assert velocities[-1] - velocities[0] > 0.12  # far less than was played: bare notes lack a reference
 
 
 def test_a_chord_and_its_rests(tmp_path):
@@ -128,6 +128,6 @@ def test_a_performance_is_heard(tmp_path):
     found, _ = heard(played(tmp_path, notes), chunk_ms=1000)
     estimate = np.array([(n.onset / RATE, n.offset / RATE, n.pitch, n.velocity * 127) for n in found])
     result = scores.score("performance", np.array(notes, np.float64), estimate)
-    assert result.onset > 0.9, result
-    assert result.velocity_r > 0.4, result
+    assert result.onset > 0.93, result
+    assert result.velocity_r > 0.45, result
     assert abs(result.lateness_ms) < 10, result
