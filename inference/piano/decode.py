@@ -13,6 +13,8 @@ from inference.events import Control, Controller, Events, NoteOff, NoteOn
 
 Array = NDArray[np.float32]
 _SILENT = -1
+SURE = 0.9
+"""An onset this probable is a note, though it may not sound on."""
 _REMEMBERED = 6
 """Frames in which signs of an onset are sought once a key is found sounding."""
 
@@ -129,6 +131,10 @@ def _decide(
     place = (state.index + 1) * settings.hop - settings.delay
     now = max(0, place)
     struck = _peaks(before.onset, frame.onset, after.onset, settings.onset)
+    if struck.any():
+        # An overtone flares up with a loud note and is gone in the next frame.
+        sure = before.onset + frame.onset + after.onset > SURE
+        struck &= sure | (after.active > settings.offset)
     gone, sounds = frame.active < settings.offset, frame.active > settings.late
     if settings.raw:
         gone |= frame.key < settings.key

@@ -96,6 +96,15 @@ def test_a_sound_that_comes_back_is_no_note():
     assert kinds(run(frames(onset, active), LATE)) == [NoteOn, NoteOff]
 
 
+def test_a_doubtful_onset_without_a_sound_after_it_is_no_note():
+    ghost = frames(QUIET + [0.4, 0.02, 0, 0], QUIET + [0.6, 0.3, 0, 0])
+    assert not run(ghost).notes
+    heard = frames(QUIET + [0.4, 0.02, 0, 0], QUIET + [0.6, 0.6, 0, 0])
+    assert kinds(run(heard)) == [NoteOn, NoteOff]
+    short = frames(QUIET + [0.95, 0.0, 0, 0], QUIET + [0.95, 0.1, 0, 0])
+    assert kinds(run(short)) == [NoteOn, NoteOff], "a sure one is, however short"
+
+
 def test_velocity_is_a_mean_over_the_frames_in_which_the_note_may_have_begun():
     story = frames(QUIET + [0.2, 0.6, 0.2, 0], QUIET + [0.9, 0.9, 0.9, 0])
     for frame, velocity in zip(story[8:], (0.2, 0.4, 0.8), strict=False):
