@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 import torch
 import torch.nn.functional as F
@@ -78,7 +78,37 @@ class Delay(Streaming[Tensor]):
         return joined[:, :, : x.shape[2]], joined[:, :, x.shape[2] :]
 
 
-class FrequencyFilm(nn.Module):
+class Folding(nn.Module):
+    """Base of layers that prepare something from their weights once, when these no longer change."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._folded: tuple[Tensor, ...] | None = None
+
+    def fold(self) -> tuple[Tensor, ...]:
+        """What is prepared."""
+        raise NotImplementedError(f"{type(self).__name__}.fold")
+
+    def folded(self) -> tuple[Tensor, ...]:
+        """What was prepared; anew while weights may change."""
+        if self.training or torch.is_grad_enabled():
+            self._folded = None
+            return self.fold()
+        if self._folded is None:
+            self._folded = self.fold()
+        return self._folded
+
+    def _load_from_state_dict(self, *args: Any, **kwargs: Any) -> None:
+        self._folded = None
+        super()._load_from_state_dict(*args, **kwargs)
+
+    def _apply(self, fn: Callable[..., Any], recurse: bool = True) -> Self:
+        self._folded = None  # moved or converted
+        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
+        return self
+
+
+class FrequencyFilm(Folding):
     """Frequency-conditioned FiLM: each bin scales and shifts the channels in its own way.
 
     Two small perceptrons map the bin's position k / bins to a scale and a shift per channel
@@ -91,28 +121,13 @@ class FrequencyFilm(nn.Module):
         self.position: Tensor
         self.scale = _perceptron(channels, hidden)
         self.shift = _perceptron(channels, hidden)
-        self._folded: tuple[Tensor, Tensor] | None = None
 
-    def tables(self) -> tuple[Tensor, Tensor]:
+    def tables(self) -> tuple[Tensor, ...]:
         """Scale and shift, each `(bins, channels)`."""
-        if self.training or torch.is_grad_enabled():
-            self._folded = None
-            return self._tables()
-        if self._folded is None:
-            self._folded = self._tables()
-        return self._folded
+        return self.folded()
 
-    def _tables(self) -> tuple[Tensor, Tensor]:
+    def fold(self) -> tuple[Tensor, ...]:
         return self.scale(self.position), self.shift(self.position)
-
-    def _load_from_state_dict(self, *args: Any, **kwargs: Any) -> None:
-        self._folded = None
-        super()._load_from_state_dict(*args, **kwargs)
-
-    def _apply(self, fn: Callable[..., Any], recurse: bool = True) -> FrequencyFilm:
-        self._folded = None  # moved or converted
-        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
-        return self
 
     def forward(self, x: Tensor) -> Tensor:
         scale, shift = self.tables()
@@ -153,7 +168,7 @@ class LstmState(NamedTuple):
     cell: Tensor
 
 
-class PitchwiseLstm(Streaming[LstmState]):
+class PitchwiseLstm(Streaming[LstmState], Folding):
     """One LSTM shared by all pitches: `(batch, frames, pitches, inputs)` to `(..., hidden)`.
 
     Pitches lie on the LSTM's batch axis, so that they share weights but not states.
@@ -165,7 +180,6 @@ class PitchwiseLstm(Streaming[LstmState]):
         super().__init__()
         self.lstm = nn.LSTM(inputs, hidden, layers)
         self.pitches = pitches
-        self._gates: tuple[Tensor, Tensor, Tensor] | None = None
 
     def init_state(self, batch: int) -> LstmState:
         weight = next(self.lstm.parameters())
@@ -174,9 +188,7 @@ class PitchwiseLstm(Streaming[LstmState]):
 
     def step(self, x: Tensor, state: LstmState) -> tuple[Tensor, LstmState]:
         batch, frames, pitches, inputs = x.shape
-        if torch.is_grad_enabled():
-            self._gates = None  # weights may change
-        elif frames == 1 and self.lstm.num_layers == 1:
+        if frames == 1 and self.lstm.num_layers == 1 and not torch.is_grad_enabled():
             return self._frame(x, state)
         rows = x.permute(1, 0, 2, 3).reshape(frames, batch * pitches, inputs)
         y, (hidden, cell) = self.lstm(rows, (self._unpack(state.hidden), self._unpack(state.cell)))
@@ -185,7 +197,7 @@ class PitchwiseLstm(Streaming[LstmState]):
 
     def _frame(self, x: Tensor, state: LstmState) -> tuple[Tensor, LstmState]:
         """A single frame, with one sigmoid for all gates: tanh(x) = 2 sigmoid(2 x) - 1, and is slow."""
-        from_input, from_hidden, bias = self._folded_gates()
+        from_input, from_hidden, bias = self.folded()
         gates = torch.addmm(bias, x.flatten(0, 2), from_input)
         gates = gates.addmm_(state.hidden.flatten(0, 1), from_hidden).sigmoid_()
         enter, keep, new, leave = gates.view(*state.cell.shape[:2], 4, -1).unbind(2)
@@ -193,28 +205,17 @@ class PitchwiseLstm(Streaming[LstmState]):
         hidden = torch.addcmul(-leave, leave, torch.sigmoid(2 * cell), value=2)
         return hidden[:, None], LstmState(hidden, cell)
 
-    def _folded_gates(self) -> tuple[Tensor, Tensor, Tensor]:
+    def fold(self) -> tuple[Tensor, ...]:
         """Weights of input, hidden and bias, transposed, those of the cell's new value doubled."""
-        if self._gates is None:
-            size = self.lstm.hidden_size
-            from_input, from_hidden, bias_input, bias_hidden = self.lstm.parameters()
-            factor = torch.ones(4 * size)
-            factor[2 * size : 3 * size] = 2
-            self._gates = (
-                (from_input.t() * factor).contiguous(),
-                (from_hidden.t() * factor).contiguous(),
-                (bias_input + bias_hidden) * factor,
-            )
-        return self._gates
-
-    def _load_from_state_dict(self, *args: Any, **kwargs: Any) -> None:
-        self._gates = None
-        super()._load_from_state_dict(*args, **kwargs)
-
-    def _apply(self, fn: Callable[..., Any], recurse: bool = True) -> PitchwiseLstm:
-        self._gates = None  # moved or converted
-        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
-        return self
+        size = self.lstm.hidden_size
+        from_input, from_hidden, bias_input, bias_hidden = self.lstm.parameters()
+        factor = torch.ones(4 * size)
+        factor[2 * size : 3 * size] = 2
+        return (
+            (from_input.t() * factor).contiguous(),
+            (from_hidden.t() * factor).contiguous(),
+            (bias_input + bias_hidden) * factor,
+        )
 
     def _unpack(self, value: Tensor) -> Tensor:
         rows = value.reshape(-1, self.lstm.num_layers, self.lstm.hidden_size)
