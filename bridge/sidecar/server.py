@@ -153,8 +153,7 @@ class Server:
                 self.bell.silence()
                 self._drain_news()
             drained = self._socket not in ready or self._drain_socket()
-            if self._desk.post.waiting:
-                self._desk.post.retry(self._desk.waiting())
+            self._desk.post.retry(self._desk.waiting())
             now = time.monotonic()
             if drained and now - checked > TICK_MS / 1000:
                 checked = now
