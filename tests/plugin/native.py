@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -72,17 +72,26 @@ def built(name: str) -> Path:
 
 
 class Played:
-    """What the fake host printed."""
+    """What a host printed: MIDI, and the facts that it measured. Asking for others is an error."""
+
+    latency: int
+    wrong: int
+    connected: int
+    late: int
+    dropped: int
+    sounding: int
 
     def __init__(self, text: str) -> None:
         lines = [line.split() for line in text.splitlines()]
-        self.latency, self.connected = int(lines[0][1]), lines[0][3] == "1"
         self.midi = [tuple(int(word) for word in line) for line in lines if line[0].isdigit()]
-        facts = next(line for line in lines if line[0] == "late")
-        self.late, self.dropped, self.sounding, self.wrong = (int(word) for word in facts[1::2])
-        cost = next(line for line in lines if line[0] == "cost_us")
-        self.memory_kib = int(next(line for line in lines if line[0] == "memory")[1])
-        self.cost = {cost[i]: float(cost[i + 1]) for i in range(1, len(cost), 2)}
+        self.cost: dict[str, float] = {}
+        for line in lines:
+            if line[0] == "cost_us":
+                self.cost = {name: float(value) for name, value in by_turns(line[1:])}
+            elif line[0] == "memory":
+                self.memory_kib = int(line[1])
+            elif line[0] in ("latency", "late", "wrong"):
+                vars(self).update({name: int(value) for name, value in by_turns(line)})
 
     @property
     def ons(self) -> list[tuple[int, int]]:
@@ -97,6 +106,11 @@ class Played:
             elif status & 0xF0 == 0x80:
                 keys.remove(pitch)
         return keys
+
+
+def by_turns(words: Sequence[str]) -> Iterator[tuple[str, str]]:
+    """Names and values that stand by turns."""
+    return zip(words[::2], words[1::2], strict=True)
 
 
 def play(**settings: object) -> Played:

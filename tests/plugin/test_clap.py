@@ -36,10 +36,12 @@ def test_notes_come_at_onset_plus_latency_to_the_sample():
             promised = client.wait_ready().latency.total
         offline = host(5, 256, offline=True)
         live = host(3, 256, offline=False)
-    for played, seconds in ((offline, 5), (live, 3)):
+    for played in (offline, live):
         assert played.latency == promised and played.wrong == 0
-        onsets = [at - promised for at, _ in played.ons]
-        expected = [at for at in range(24_000, seconds * 48_000, 12_000) if at + promised < seconds * 48_000]
-        if played is offline or len(onsets) == len(expected):
-            assert onsets[: len(expected)] == expected
-    assert live.ons, "notes come in a live host too"
+    every = [at for at in range(24_000, 5 * 48_000, 12_000) if at + promised < 5 * 48_000]
+    assert [at - promised for at, _ in offline.ons][: len(every)] == every
+    # A busy machine may be late with a note, or begin to listen after the first ones; never early.
+    heard = [at - promised for at, _ in live.ons]
+    due = [max(at for at in [0, *every] if at <= onset) for onset in heard]
+    assert len(set(due)) == len(due) and 0 not in due
+    assert sum(onset == at for onset, at in zip(heard, due, strict=True)) > len(every) / 4
