@@ -7,7 +7,7 @@ are nested. A state can therefore be copied, compared, saved, and batched with o
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, Protocol, TypeVar
 
@@ -88,13 +88,13 @@ def leaves(state: Any) -> list[Tensor]:
 
 def with_leaves(like: State, tensors: Sequence[Tensor]) -> State:
     """A state built as `like` is, out of the tensors that `leaves` gives."""
-    rest = iter(tensors)
-
-    def fill(part: Any) -> Any:
-        return next(rest) if isinstance(part, Tensor) else _rebuild(part, [fill(item) for item in part])
-
-    filled: State = fill(like)
+    filled: State = _fill(like, iter(tensors))
     return filled
+
+
+def _fill(like: Any, rest: Iterator[Tensor]) -> Any:
+    # No closure: one that calls itself is a cycle, which would keep its tensors until it is collected.
+    return next(rest) if isinstance(like, Tensor) else _rebuild(like, [_fill(item, rest) for item in like])
 
 
 def _stack(states: list[Any]) -> Any:

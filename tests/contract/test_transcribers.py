@@ -1,5 +1,7 @@
 """The `Transcriber` contract, kept by every system: watermark, latency, states, batches, endings."""
 
+import gc
+
 import numpy as np
 import pytest
 import torch
@@ -167,3 +169,19 @@ def test_through_the_pipeline_blocks_do_not_matter(system, rate):
     notes = collector.add(results[0])
     assert collector.sounding == ()
     assert all(500 <= note.onset < note.offset <= 500 + sound.shape[1] + 1 for note in notes)
+
+
+@pytest.mark.parametrize("hops", [1, 25], ids=["recorded", "long"])
+def test_a_step_leaves_no_garbage_that_would_wait_for_its_collection(system, hops):
+    # Cycles would keep tensors alive for minutes: memory would grow with the length of a recording.
+    heard, state = audio(system, hops=hops), system.start()
+    with torch.inference_mode():
+        _, (state,) = system.step(heard, [state])
+        gc.collect()
+        gc.disable()
+        try:
+            for _ in range(3):
+                _, (state,) = system.step(heard, [state])
+            assert gc.collect() == 0
+        finally:
+            gc.enable()
