@@ -43,12 +43,16 @@ class SystemPreset(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class LatencyPreset(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """How long a step may wait and last; no `budget_ms` means that nobody waits."""
+    """How long a step may wait and last; no `budget_ms` means that nobody waits.
+
+    `decision_ms` is how long after a sound the system may decide about it, before chunk and budget.
+    """
 
     alignment: Literal["aligned", "immediate"] = "aligned"
     chunk_ms: Annotated[float, msgspec.Meta(gt=0, le=60_000)] = 20.0
     budget_ms: Annotated[float, msgspec.Meta(gt=0, le=60_000)] | None = None
     when_late: Literal["emit", "drop"] = "emit"
+    decision_ms: Annotated[float, msgspec.Meta(gt=0, le=10_000)] | None = None
 
 
 class VelocityCurve(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -102,6 +106,7 @@ class Preset(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             self.system.weights,
             pedal=self.instrument.pedal,
             sensitivity=self.system.sensitivity,
+            decision_ms=self.latency.decision_ms,
         )
 
 

@@ -7,9 +7,10 @@ convolution kernels (a test compares the two) at a small part of their cost.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import NamedTuple
+from dataclasses import dataclass, field
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 import torch
@@ -20,6 +21,9 @@ from torch import Tensor, nn
 
 from inference.streaming import Streaming
 
+S = TypeVar("S")
+_LOG_PER_DB = math.log(10) / 20
+
 
 class Carried(NamedTuple):
     """Samples that coming frames still need, `(batch, samples)`."""
@@ -27,7 +31,7 @@ class Carried(NamedTuple):
     samples: Tensor
 
 
-class Framed(Streaming[Carried]):
+class Framed(Streaming[S]):
     """Base of the front ends: cuts `(batch, samples)` into overlapping frames, in any portions."""
 
     time_axis = 1
@@ -36,21 +40,24 @@ class Framed(Streaming[Carried]):
         super().__init__()
         self.window, self.hop = window, hop
 
-    def init_state(self, batch: int) -> Carried:
-        reference = next(self.buffers())
-        return Carried(reference.new_zeros(batch, self.window - self.hop))
+    def at_its_level(self, x: Tensor) -> Tensor:
+        """Features of audio that has the right level already, as in training: none is followed."""
+        raise NotImplementedError(f"{type(self).__name__}.at_its_level")
 
-    def step(self, x: Tensor, state: Carried) -> tuple[Tensor, Carried]:
-        joined = torch.cat([state.samples, x], 1)
-        frames = (joined.shape[1] - self.window) // self.hop + 1
-        left = joined[:, max(frames, 0) * self.hop :]
-        if frames <= 0:
-            return self.transform(joined.new_zeros(len(x), 1, self.window))[:, :0], Carried(left)
-        return self.transform(joined.unfold(1, self.window, self.hop)[:, :frames]), Carried(left)
+    def _no_samples(self, batch: int) -> Tensor:
+        return next(self.buffers()).new_zeros(batch, self.window - self.hop)
 
-    def transform(self, frames: Tensor) -> Tensor:
-        """Frames `(batch, frames, window)` to features `(batch, frames, ...)`."""
-        raise NotImplementedError(f"{type(self).__name__}.transform")
+    def _cut(self, x: Tensor, carried: Tensor) -> tuple[Tensor, int, Tensor]:
+        """Frames `(batch, frames, window)`, how many they are, and the samples left for the next.
+
+        Where there is none, a silent one stands in, so that what follows keeps its shape.
+        """
+        joined = torch.cat([carried, x], 1)
+        count = max(0, (joined.shape[1] - self.window) // self.hop + 1)
+        left = joined[:, count * self.hop :]
+        if not count:
+            return joined.new_zeros(len(x), 1, self.window), 0, left
+        return joined.unfold(1, self.window, self.hop)[:, :count], count, left
 
 
 @dataclass(frozen=True)
@@ -66,7 +73,7 @@ class MelConfig:
     floor: float = 1e-9
 
 
-class MelSpectrogram(Framed):
+class MelSpectrogram(Framed[Carried]):
     """Log power mel spectrogram, HTK scale without norm: `(batch, frames, bins)`.
 
     The published one centres its window; this one ends it at the frame, which is the same
@@ -92,10 +99,41 @@ class MelSpectrogram(Framed):
         self.filters: Tensor
         self.taper: Tensor
 
-    def transform(self, frames: Tensor) -> Tensor:
+    def init_state(self, batch: int) -> Carried:
+        return Carried(self._no_samples(batch))
+
+    def step(self, x: Tensor, state: Carried) -> tuple[Tensor, Carried]:
+        frames, count, left = self._cut(x, state.samples)
+        return self._transform(frames)[:, :count], Carried(left)
+
+    def at_its_level(self, x: Tensor) -> Tensor:
+        features: Tensor = self(x)
+        return features
+
+    def _transform(self, frames: Tensor) -> Tensor:
         power = torch.fft.rfft(frames * self.taper).abs().square()
         mel: Tensor = power @ self.filters
         return (mel.clamp(min=self.floor).log() + 7) / 7
+
+
+@dataclass(frozen=True)
+class LevelConfig:
+    """How a stream is brought to one level: by the largest sample so far, which fades from memory.
+
+    At first nobody knows how loud it will be. A peak is assumed, and fades quickly while there is sound.
+    """
+
+    target: float = 0.9
+    """What the largest sample is scaled to."""
+    assumed: float = 0.3
+    """Largest sample of a stream that nothing is known of."""
+    quietest: float = 0.02
+    """Smallest peak that is brought to the target; nothing is amplified more than that."""
+    fading_db_per_minute: float = 6.0
+    first_fading_db: float = 24.0
+    """What the assumption fades by in all, as more and more is heard."""
+    first_s: float = 15.0
+    """Seconds of sound after which two thirds of that are over."""
 
 
 @dataclass(frozen=True)
@@ -112,13 +150,26 @@ class LogFrequencyConfig:
     lowest: int = 20
     highest: int = 118
     narrowest_hz: float = 9.0
+    level: LevelConfig = field(default_factory=LevelConfig)
 
 
-class LogFrequencySpectrogram(Framed):
+class Levelled(NamedTuple):
+    """Samples that coming frames still need, and what is known of the stream's level, `(batch,)` each.
+
+    `peak` is the logarithm of the largest sample so far, `heard` the number of frames with sound.
+    """
+
+    samples: Tensor
+    peak: Tensor
+    heard: Tensor
+
+
+class LogFrequencySpectrogram(Framed[Levelled]):
     """Log magnitude per window and bin: `(batch, frames, windows, bins)`.
 
     Bins count thirds of a semitone from MIDI pitch `lowest`; the middle one of each three is
-    centred on the pitch.
+    centred on the pitch. Magnitudes are relative to the loudest that was heard so far, so that a
+    quiet recording looks like a loud one, and its soft passages still look soft.
     """
 
     def __init__(self, config: LogFrequencyConfig) -> None:
@@ -130,14 +181,49 @@ class LogFrequencySpectrogram(Framed):
             taper = _tensor(get_window_dispatch("hann", window))
             self.register_buffer(f"taper{index}", taper / taper.sum() * 512, persistent=False)
         self.filters = FilterBank([_triangles(config, window) for window in config.windows])
+        level, per_second = config.level, config.rate / config.hop
+        self.fading = level.fading_db_per_minute / 60 / per_second * _LOG_PER_DB
+        self.first_frames = level.first_s * per_second
+        self.first_fading = level.first_fading_db / self.first_frames * _LOG_PER_DB
 
-    def transform(self, frames: Tensor) -> Tensor:
+    def init_state(self, batch: int) -> Levelled:
+        samples = self._no_samples(batch)
+        assumed = samples.new_full((batch,), math.log(self.config.level.assumed))
+        return Levelled(samples, assumed, torch.zeros_like(assumed))
+
+    def step(self, x: Tensor, state: Levelled) -> tuple[Tensor, Levelled]:
+        frames, count, left = self._cut(x, state.samples)
+        features, peak, heard = self._levelled(frames, state)
+        if not count:
+            return features[:, :0], state._replace(samples=left)
+        return features, Levelled(left, peak, heard)
+
+    def at_its_level(self, x: Tensor) -> Tensor:
+        frames, count, _ = self._cut(x, self._no_samples(len(x)))
+        return self._scaled(self._magnitude(frames))[:, :count]
+
+    def _levelled(self, frames: Tensor, state: Levelled) -> tuple[Tensor, Tensor, Tensor]:
+        level = self.config.level
+        newest = frames[..., -self.hop :].abs().amax(-1)
+        sounds = (newest > level.quietest / 10).to(newest)
+        heard = state.heard[:, None] + sounds.cumsum(1)
+        # Where the logarithm has what it lost added again, the peak is a running maximum.
+        lost = (sounds * self.first_fading * torch.exp(-heard / self.first_frames) + self.fading).cumsum(1)
+        loudness = newest.clamp(min=1e-9).log() + lost
+        peaks = torch.cat([state.peak[:, None], loudness], 1).cummax(1).values[:, 1:] - lost
+        gain = level.target / peaks.exp().clamp(min=level.quietest)
+        return self._scaled(self._magnitude(frames) * gain[..., None]), peaks[:, -1], heard[:, -1]
+
+    def _magnitude(self, frames: Tensor) -> Tensor:
         spectra = [self._spectrum(index, frames) for index in range(self.channels)]
         joined = torch.cat(spectra, -1)
         magnitude = (joined.real.square() + joined.imag.square()).sqrt()  # abs() takes 3 times as long
-        energy: Tensor = self.filters(magnitude) + 1e-3
-        scaled: Tensor = energy.log() * 0.3 + 0.6
-        return scaled.view(*frames.shape[:2], self.channels, self.bins)
+        energy: Tensor = self.filters(magnitude)
+        return energy
+
+    def _scaled(self, energy: Tensor) -> Tensor:
+        scaled = (energy + 1e-3).log() * 0.3 + 0.6
+        return scaled.view(*energy.shape[:2], self.channels, self.bins)
 
     def _spectrum(self, index: int, frames: Tensor) -> Tensor:
         taper = self.get_buffer(f"taper{index}")

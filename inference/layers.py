@@ -171,14 +171,16 @@ class LstmState(NamedTuple):
 class PitchwiseLstm(Streaming[LstmState], Folding):
     """One LSTM shared by all pitches: `(batch, frames, pitches, inputs)` to `(..., hidden)`.
 
-    Pitches lie on the LSTM's batch axis, so that they share weights but not states.
+    Pitches lie on the LSTM's batch axis, so that they share weights but not states. With `marks`,
+    each pitch has that many inputs of its own, which are learned and always the same.
     """
 
     time_axis = 1
 
-    def __init__(self, inputs: int, hidden: int, layers: int, pitches: int) -> None:
+    def __init__(self, inputs: int, hidden: int, layers: int, pitches: int, marks: int = 0) -> None:
         super().__init__()
-        self.lstm = nn.LSTM(inputs, hidden, layers)
+        self.lstm = nn.LSTM(inputs + marks, hidden, layers)
+        self.marks = nn.Parameter(torch.randn(pitches, marks) * 0.1) if marks else None
         self.pitches = pitches
 
     def init_state(self, batch: int) -> LstmState:
@@ -187,35 +189,41 @@ class PitchwiseLstm(Streaming[LstmState], Folding):
         return LstmState(weight.new_zeros(shape), weight.new_zeros(shape))
 
     def step(self, x: Tensor, state: LstmState) -> tuple[Tensor, LstmState]:
-        batch, frames, pitches, inputs = x.shape
+        batch, frames, pitches, _ = x.shape
         if frames == 1 and self.lstm.num_layers == 1 and not torch.is_grad_enabled():
             return self._frame(x, state)
-        rows = x.permute(1, 0, 2, 3).reshape(frames, batch * pitches, inputs)
+        if self.marks is not None:
+            x = torch.cat([x, self.marks.expand(batch, frames, -1, -1)], -1)
+        rows = x.permute(1, 0, 2, 3).flatten(1, 2)
         y, (hidden, cell) = self.lstm(rows, (self._unpack(state.hidden), self._unpack(state.cell)))
         y = y.view(frames, batch, pitches, -1).permute(1, 0, 2, 3)
         return y, LstmState(self._pack(hidden, batch), self._pack(cell, batch))
 
     def _frame(self, x: Tensor, state: LstmState) -> tuple[Tensor, LstmState]:
         """A single frame, with one sigmoid for all gates: tanh(x) = 2 sigmoid(2 x) - 1, and is slow."""
-        from_input, from_hidden, bias = self.folded()
-        gates = torch.addmm(bias, x.flatten(0, 2), from_input)
-        gates = gates.addmm_(state.hidden.flatten(0, 1), from_hidden).sigmoid_()
+        weight, own = self.folded()
+        seen = torch.cat([x[:, 0], state.hidden], -1)
+        gates = torch.mm(seen.flatten(0, 1), weight).view(*seen.shape[:2], -1).add_(own).sigmoid_()
         enter, keep, new, leave = gates.view(*state.cell.shape[:2], 4, -1).unbind(2)
         cell = torch.addcmul(torch.addcmul(-enter, enter, new, value=2), keep, state.cell)
         hidden = torch.addcmul(-leave, leave, torch.sigmoid(2 * cell), value=2)
         return hidden[:, None], LstmState(hidden, cell)
 
     def fold(self) -> tuple[Tensor, ...]:
-        """Weights of input, hidden and bias, transposed, those of the cell's new value doubled."""
+        """Weights of input and hidden, `(inputs + hidden, 4 * hidden)`, and what each pitch adds.
+
+        Those of the cell's new value are doubled.
+        """
         size = self.lstm.hidden_size
         from_input, from_hidden, bias_input, bias_hidden = self.lstm.parameters()
-        factor = torch.ones(4 * size)
+        factor = torch.ones(4 * size).to(from_input)
         factor[2 * size : 3 * size] = 2
-        return (
-            (from_input.t() * factor).contiguous(),
-            (from_hidden.t() * factor).contiguous(),
-            (bias_input + bias_hidden) * factor,
-        )
+        own, inputs = bias_input + bias_hidden, from_input.shape[1]
+        if self.marks is not None:
+            inputs -= self.marks.shape[1]
+            own = own + self.marks @ from_input[:, inputs:].t()
+        weight = torch.cat([from_input[:, :inputs], from_hidden], 1).t() * factor
+        return weight.contiguous(), own * factor
 
     def _unpack(self, value: Tensor) -> Tensor:
         rows = value.reshape(-1, self.lstm.num_layers, self.lstm.hidden_size)
@@ -225,43 +233,48 @@ class PitchwiseLstm(Streaming[LstmState], Folding):
         return value.transpose(0, 1).reshape(batch, self.pitches, -1)
 
 
-def gather_harmonics(x: Tensor, offsets: Sequence[int], first: int, pitches: int) -> Tensor:
+class HarmonicGather(nn.Module):
     """For each pitch, the channels of its harmonics: `(..., bins, c)` to `(..., pitches, n * c)`.
 
     Harmonic `o` of pitch p is bin `first + p + o`; beyond the bins there is nothing.
     """
-    if torch.is_grad_enabled():
-        gathered: Tensor = _HarmonicGather.apply(x, offsets, first, pitches)  # type: ignore[no-untyped-call]
+
+    def __init__(self, offsets: Sequence[int], first: int, pitches: int, bins: int) -> None:
+        super().__init__()
+        self.plan = tuple(offsets), first, pitches
+        self.margins = max(0, -(first + min(offsets))), max(0, first + pitches + max(offsets) - bins)
+        places = self.margins[0] + first + torch.arange(pitches)[:, None] + torch.tensor(self.plan[0])
+        self.register_buffer("places", places.flatten(), persistent=False)
+        self.places: Tensor
+
+    def forward(self, x: Tensor) -> Tensor:
+        gathered: Tensor
+        if torch.is_grad_enabled():
+            gathered = _HarmonicGather.apply(x, *self.plan, self.margins)  # type: ignore[no-untyped-call]
+            return gathered
+        padded = F.pad(x, (0, 0, *self.margins)).flatten(0, -3)
+        gathered = padded.index_select(1, self.places).view(*x.shape[:-2], self.plan[2], -1)
         return gathered
-    return _gather(x, offsets, first, pitches)
-
-
-def _gather(x: Tensor, offsets: Sequence[int], first: int, pitches: int) -> Tensor:
-    below, above = _margins(offsets, first, pitches, x.shape[-2])
-    padded = F.pad(x, (0, 0, below, above))
-    return torch.cat([padded.narrow(-2, below + first + o, pitches) for o in offsets], -1)
 
 
 class _HarmonicGather(torch.autograd.Function):
     """Its gradient written out: that of n slices costs n full-size additions, this adds in place."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, offsets: Sequence[int], first: int, pitches: int) -> Tensor:
-        ctx.plan = (offsets, first, pitches, x.shape)
-        return _gather(x, offsets, first, pitches)
+    def forward(
+        ctx: Any, x: Tensor, offsets: Sequence[int], first: int, pitches: int, margins: tuple[int, int]
+    ) -> Tensor:
+        ctx.plan = (offsets, first, pitches, margins, x.shape)
+        padded = F.pad(x, (0, 0, *margins))
+        return torch.cat([padded.narrow(-2, margins[0] + first + o, pitches) for o in offsets], -1)
 
     @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None, None]:
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None, None, None]:
         (grad,) = grads
-        offsets, first, pitches, shape = ctx.plan
-        below, above = _margins(offsets, first, pitches, shape[-2])
+        offsets, first, pitches, (below, above), shape = ctx.plan
         channels = shape[-1]
         full = grad.new_zeros(*shape[:-2], below + shape[-2] + above, channels)
         for index, offset in enumerate(offsets):
             part = grad.narrow(-1, index * channels, channels)
             full.narrow(-2, below + first + offset, pitches).add_(part)
-        return full.narrow(-2, below, shape[-2]), None, None, None
-
-
-def _margins(offsets: Sequence[int], first: int, pitches: int, bins: int) -> tuple[int, int]:
-    return max(0, -(first + min(offsets))), max(0, first + pitches + max(offsets) - bins)
+        return full.narrow(-2, below, shape[-2]), None, None, None, None

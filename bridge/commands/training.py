@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import click
 
@@ -16,6 +17,7 @@ from bridge.errors import InputError, UsageError
 if TYPE_CHECKING:
     from inference.training.scores import Scores
 
+K = TypeVar("K")
 HERE = "bridge.commands.training:"
 SYSTEM = click.Choice(["piano"])
 TRAIN = {
@@ -53,11 +55,13 @@ class Soundfont(click.ParamType):  # type: ignore[type-arg, unused-ignore]
     "sets", "--set", multiple=True, metavar="NAME", help="A set to score; repeatable.  [default: all]"
 )
 @click.option("--chunk-ms", type=click.FloatRange(1, 60_000), help="Audio per step.  [default: one hop]")
+@click.option("--decision-ms", type=click.FloatRange(0, 10_000), help="Longest time to decide about a sound.")
 @click.option("out", "-o", "--out", type=FOLDER, help="Folder for tables and scores.")
 @click.option("plots", "--plot", is_flag=True, help="Also draw errors, and truth beside estimate.")
 @click.option(
     "--robustness", is_flag=True, help="Score disturbed recordings instead: level, noise, room, ..."
 )
+@click.option("--latencies", is_flag=True, help="Score every latency that the system can promise.")
 @json_option
 def evaluate(
     system: str,
@@ -65,9 +69,11 @@ def evaluate(
     weights: str | None,
     sets: tuple[str, ...],
     chunk_ms: float | None,
+    decision_ms: float | None,
     out: Path | None,
     plots: bool,
     robustness: bool,
+    latencies: bool,
     json_output: bool,
 ) -> None:
     """Score SYSTEM on recordings with known notes, through the live path.
@@ -83,9 +89,15 @@ def evaluate(
     for name in sets:
         if name not in evaluation.SETS:
             raise UsageError(f"there is no set {name!r}", remedy=f"There are: {', '.join(evaluation.SETS)}")
+    if decision_ms is not None:
+        _check_decision(decision_ms, weights)
     use_threads(1)  # steps are short: threads would only wait for each other
-    if robustness and (plots or out is not None):
-        raise UsageError("--robustness only prints its tables", remedy="Leave out --out and --plot")
+    if (robustness or latencies) and (plots or out is not None):
+        raise UsageError(
+            "--robustness and --latencies only print tables", remedy="Leave out --out and --plot"
+        )
+    if robustness and latencies:
+        raise UsageError("--robustness and --latencies are two tables", remedy="Ask for one of them")
     try:
         if robustness:
             found = evaluation.robustness(
@@ -95,7 +107,16 @@ def evaluate(
                 sets=sets or tuple(evaluation.SETS),
                 progress=lambda name: output.talk(f"{system}: {name}"),
             )
-            _print_robustness(found, json_output)
+            _print_tables(found, evaluation.robustness_table, json_output)
+            return
+        if latencies:
+            heard = evaluation.latencies(
+                data,
+                weights,
+                sets=sets or tuple(evaluation.SETS),
+                progress=lambda name: output.talk(f"{system}: {name}"),
+            )
+            _print_tables(heard, evaluation.latency_table, json_output)
             return
         report = evaluation.run(
             data,
@@ -104,6 +125,7 @@ def evaluate(
             chunk_ms=chunk_ms,
             sets=sets or tuple(evaluation.SETS),
             plot=plots,
+            decision_ms=decision_ms,
             progress=lambda name: output.talk(f"{system}: {name}"),
         )
     except FileNotFoundError as error:
@@ -119,16 +141,28 @@ def evaluate(
         output.data(f"{name}\n\n{report.table(name)}\n\n{report.ranges(name)}")
 
 
-def _print_robustness(found: dict[str, dict[str, list[Scores]]], json_output: bool) -> None:
-    from dataclasses import asdict
+def _check_decision(decision_ms: float, weights: str | None) -> None:
+    from inference.piano import choices_of_decision
 
-    from inference.training.evaluate import robustness_table
+    soonest = min(choices_of_decision(weights))
+    if decision_ms < soonest:
+        raise UsageError(
+            f"the network cannot decide within {decision_ms:g} ms", remedy=f"It needs {soonest:g} at least"
+        )
+
+
+def _print_tables(
+    found: Mapping[K, dict[str, list[Scores]]],
+    table: Callable[[dict[K, dict[str, list[Scores]]], str], str],
+    json_output: bool,
+) -> None:
+    from dataclasses import asdict
 
     if json_output:
         output.as_json({d: {n: [asdict(s) for s in rows] for n, rows in s.items()} for d, s in found.items()})
         return
     for name in next(iter(found.values())):
-        output.data(f"{name}\n\n{robustness_table(found, name)}\n")
+        output.data(f"{name}\n\n{table(dict(found), name)}\n")
 
 
 def _plots(notes: object, out: Path) -> None:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from typing import Literal
 
 from inference import weights as files
 from inference.piano.config import CONFIGS
 from inference.piano.network import PianoNetwork
-from inference.piano.transcriber import PianoTranscriber, decode_settings
+from inference.piano.transcriber import PianoTranscriber, decisions, decode_settings
 
 DEFAULT_WEIGHTS = "piano-light"
 
@@ -17,6 +18,7 @@ def load(
     *,
     pedal: Literal["extended", "raw"] = "extended",
     sensitivity: float = 0.5,
+    decision_ms: float | None = None,
 ) -> PianoTranscriber:
     """Open trained weights as a transcriber.
 
@@ -25,6 +27,8 @@ def load(
         pedal: `extended`: notes last as long as they sound; `raw`: until the key comes up, with
             the sustain pedal as events.
         sensitivity: 0..1, more notes above 0.5, fewer below.
+        decision_ms: longest time from a sound to the decision about it. The network decides after
+            one of a few delays, the longest that is not longer; default its main one.
 
     Raises:
         WeightsError: no such weights, or a damaged file.
@@ -37,7 +41,23 @@ def load(
     stored = files.read(weights or DEFAULT_WEIGHTS)
     network = PianoNetwork(CONFIGS[stored.metadata["config"]])
     network.load_state_dict(stored.tensors)
-    names = ("onset", "offset", "late", "faint")
-    thresholds = {name: float(stored.metadata[name]) for name in names if name in stored.metadata}
+    network.chosen = _chosen(decisions(network.config), decision_ms)
+    delay = network.config.delays[network.chosen]
+    thresholds = json.loads(stored.metadata["thresholds"])[str(delay)]
     settings = decode_settings(network, raw=pedal == "raw", **thresholds)
     return PianoTranscriber(network, settings.with_sensitivity(sensitivity))
+
+
+def choices_of_decision(weights: str | None = None) -> list[float]:
+    """What `decision_ms` can be, in milliseconds, shortest first."""
+    stored = files.read(weights or DEFAULT_WEIGHTS)
+    return sorted(decisions(CONFIGS[stored.metadata["config"]]))
+
+
+def _chosen(known: tuple[float, ...], asked: float | None) -> int:
+    if asked is None:
+        return 0
+    possible = [ms for ms in known if ms <= asked]
+    if not possible:
+        raise ValueError(f"decision_ms is {asked:g}; the network needs {min(known):g} at least")
+    return known.index(max(possible))

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval, fuse_linear_bn_eval
 
-from inference.layers import CausalConv2d, Delay, FrequencyFilm, FrequencyTable, gather_harmonics
+from inference.layers import CausalConv2d, Delay, FrequencyFilm, FrequencyTable, HarmonicGather
 from inference.piano.config import LOWEST, PITCHES, BlockConfig, Head, PianoConfig
 from inference.streaming import Streaming
 
@@ -113,7 +113,7 @@ class HarmonicHead(nn.Module):
     def __init__(self, config: PianoConfig, bins: int, first: int) -> None:
         super().__init__()
         trunk = config.harmonic
-        self.offsets, self.first = trunk.harmonics, first
+        self.gather = HarmonicGather(trunk.harmonics, first, PITCHES, bins)
         self.query = nn.Linear(trunk.channels, trunk.gather_channels, bias=False)
         self.gathered = nn.Linear(trunk.gather_channels * len(trunk.harmonics), config.features, bias=False)
         self.overview = nn.Linear(trunk.channels, trunk.global_channels)
@@ -124,7 +124,7 @@ class HarmonicHead(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         x = x.permute(0, 2, 3, 1)
-        near = gather_harmonics(self.query(x), self.offsets, self.first, PITCHES)
+        near = self.gather(self.query(x))
         far = torch.einsum("btfg,gfp->btpg", F.relu(self.overview(x)), self.spread)
         y = self.gathered(near) + self.heard(far)
         y = self.norm(y.view(-1, y.shape[-1])).view(y.shape)

@@ -90,6 +90,12 @@ class PianoConfig:
     pitch_embedding: int = 0
     delay: int = 2048
     """Samples from an onset to the end of the frame that sees it best."""
+    other_delays: tuple[int, ...] = ()
+    """More delays, each with a head of its own; they differ from `delay` by whole hops."""
+
+    def __post_init__(self) -> None:
+        if any((other - self.delay) % self.hop for other in self.other_delays):
+            raise ValueError(f"delays must differ by hops of {self.hop}: {self.delays}")
 
     @property
     def hop(self) -> int:
@@ -107,6 +113,11 @@ class PianoConfig:
         if self.head is Head.HARMONIC:
             return 0
         return sum((width - 1) // 2 for block in self.blocks for width in block.time_widths)
+
+    @property
+    def delays(self) -> tuple[int, ...]:
+        """Delay of each head in samples, the main one first."""
+        return (self.delay, *self.other_delays)
 
     @property
     def label_delay(self) -> int:
@@ -131,5 +142,6 @@ LIGHT = PianoConfig(
     joint=True,
     pitch_embedding=8,
     delay=1440,
+    other_delays=(160, 480, 1120, 2080, 4640),
 )
 CONFIGS = {config.name: config for config in (PAR, PAR_COMPACT, LIGHT)}

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from functools import cache
+from itertools import repeat
+from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
@@ -31,7 +34,7 @@ LATE = ((0.7, 0.1), (0.7, 0.2), (0.8, 0.05), (0.8, 0.1), (0.8, 0.2), (0.9, 0.05)
 
 @dataclass(frozen=True)
 class Calibration:
-    """Thresholds that were best on the validation recordings, with their scores there."""
+    """Thresholds of one delay that were best on the validation recordings, with their scores there."""
 
     onset: float
     late: float
@@ -40,11 +43,18 @@ class Calibration:
     onset_f1: float
     onset_offset_f1: float
 
+    def thresholds(self) -> dict[str, float]:
+        """What the decoder needs."""
+        return {name: getattr(self, name) for name in ("onset", "late", "faint", "offset")}
 
-def export(folder: Path, data: Path, out: Path, config: str = "light") -> Calibration:
+
+def export(
+    folder: Path, data: Path, out: Path, config: str = "light", processes: int = 2
+) -> dict[int, Calibration]:
     """Write the averaged weights of a run's checkpoint as `out` (safetensors, half precision).
 
-    Thresholds are chosen on `maps/software/validation` only, with the weights as rounded.
+    Thresholds are chosen for each delay, on `maps/software/validation` only, with the weights as
+    rounded. Returns them by delay in samples.
     """
     state = torch.load(folder / "checkpoint.pt", weights_only=True)
     network = PianoNetwork(CONFIGS[config])
@@ -53,16 +63,22 @@ def export(folder: Path, data: Path, out: Path, config: str = "light") -> Calibr
         for name, value in state["average"].items()
     }
     network.load_state_dict(tensors)
-    calibration = calibrate(network, sorted((data / "maps" / "software" / "validation").glob("*.ogg")))
+    recordings = sorted((data / "maps" / "software" / "validation").glob("*.ogg"))
+    delays = network.config.delays
+    with ProcessPoolExecutor(
+        processes, get_context("spawn"), initializer=torch.set_num_threads, initargs=(1,)
+    ) as pool:
+        found = pool.map(calibrate, repeat(network), repeat(recordings), range(len(delays)))
+        calibrations = dict(zip(delays, found, strict=True))
     metadata = {
         "config": config,
-        **{name: str(getattr(calibration, name)) for name in ("onset", "late", "faint", "offset")},
+        "thresholds": json.dumps({delay: found.thresholds() for delay, found in calibrations.items()}),
         "training": json.dumps({**state["progress"], **state["config"]}),
     }
     weights.write(out, tensors, metadata)
     if out.resolve().parent == weights.FOLDER:
         record_checksum(out)
-    return calibration
+    return calibrations
 
 
 def record_checksum(path: Path) -> None:
@@ -72,8 +88,15 @@ def record_checksum(path: Path) -> None:
     (path.parent / "SHA256SUMS").write_text(text)
 
 
-def calibrate(network: PianoNetwork, recordings: Sequence[Path]) -> Calibration:
-    """Thresholds of onsets and of late notes by onset F1, then of offsets by onset-and-offset F1."""
+def calibrate(network: PianoNetwork, recordings: Sequence[Path], chosen: int = 0) -> Calibration:
+    """Thresholds of onsets and of late notes by onset F1, then of offsets by onset-and-offset F1.
+
+    Args:
+        network: what is calibrated.
+        recordings: audio with notes beside it.
+        chosen: which of its delays.
+    """
+    network.chosen = chosen
     settings = decode_settings(network.eval())
     heard = [
         (read_reference(path.parent / f"{path.stem}.notes.tsv"), frames_of(network, path))
@@ -124,6 +147,9 @@ def notes_of(frames: list[Frame], settings: DecodeSettings) -> Table:
     return np.array(sorted(rows), np.float64).reshape(-1, 4)
 
 
-def describe(calibration: Calibration) -> str:
-    """One line for a person."""
-    return ", ".join(f"{name} {value:.4g}" for name, value in asdict(calibration).items())
+def describe(calibrations: Mapping[int, Calibration]) -> str:
+    """A line per delay, for a person."""
+    return "\n".join(
+        f"delay {delay}: " + ", ".join(f"{name} {value:.4g}" for name, value in asdict(found).items())
+        for delay, found in calibrations.items()
+    )

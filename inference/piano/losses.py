@@ -21,19 +21,43 @@ _STRAY = (0.47, 0.05, 0.05, 0.40, 0.03)
 class LossConfig:
     """Relative weights. Velocity must be scaled up a lot, or it learns nothing beside the states."""
 
-    velocity: float = 40.0
+    velocity: float = 60.0
     low: float = 2.0
     """Weight of the lowest keys' states; falls to 1 over the octave below middle C."""
-    chunk_level: float = 0.15
+    chunk_level: float = 0.25
     shift: float = 1.0
     key: float = 0.3
     pedal: float = 0.15
+    other_delays: float = 0.2
+    """Weight of what is decided after each delay but the main one."""
 
 
 def joint_loss(network: nn.Module, batch: Batch, config: LossConfig) -> Mapping[str, Tensor]:
-    """Losses of a joint network on one batch."""
+    """Losses of a joint network on one batch: named ones of its main delay, the total over all."""
     assert isinstance(network, PianoNetwork)
     output = network.from_features(batch.features)
+    delays, hop = network.config.delays, network.config.hop
+    main = _head_loss(output[..., 0, :], batch, config)
+    total = main["total"]
+    for head, delay in enumerate(delays[1:], 1):
+        frames = (delay - delays[0]) // hop
+        if abs(frames) < output.shape[1]:
+            moved = _moved(output[..., head, :], batch, frames)
+            total = total + config.other_delays * _head_loss(*moved, config)["total"]
+    share = 1 + config.other_delays * (len(delays) - 1)
+    return main | {"total": total / share}
+
+
+def _moved(output: Tensor, batch: Batch, frames: int) -> tuple[Tensor, Batch]:
+    """An output that is `frames` later than the batch's labels, and the labels that belong to it."""
+    end = output.shape[1]
+    heard = slice(max(frames, 0), end + min(frames, 0))
+    told = slice(max(-frames, 0), end + min(-frames, 0))
+    labels = {name: getattr(batch, name)[:, told] for name in Batch._fields if name != "features"}
+    return output[:, heard], batch._replace(**labels)
+
+
+def _head_loss(output: Tensor, batch: Batch, config: LossConfig) -> dict[str, Tensor]:
     frames = output.shape[1]
     states = batch.state.long()
     weight = torch.tensor(STATE_WEIGHTS)

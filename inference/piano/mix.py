@@ -17,8 +17,8 @@ from inference.piano.config import PianoConfig
 from inference.piano.labels import FrameLabels, frame_labels
 from inference.training.augment import Augment
 from inference.training.corpus import RATE, Recording
-from inference.training.notes import Floats, NoteTable
-from inference.training.sampler import Sampler
+from inference.training.notes import NO_NOTES, NO_PEDAL, Floats, NoteTable
+from inference.training.sampler import Sampler, tuning
 
 
 class Batch(NamedTuple):
@@ -34,11 +34,12 @@ class Batch(NamedTuple):
 
 @dataclass(frozen=True)
 class MixConfig:
-    """Chunk length, batch size, and the part of chunks that comes from recordings."""
+    """Chunk length, batch size, and the part of chunks that comes from recordings or is noise alone."""
 
-    chunk_s: float = 4.0
-    batch: int = 3
-    recorded: float = 0.5
+    chunk_s: float = 6.0
+    batch: int = 2
+    recorded: float = 0.45
+    silent: float = 0.02
 
 
 class Mix(IterableDataset[Batch]):
@@ -71,11 +72,14 @@ class Mix(IterableDataset[Batch]):
         chunks = [self._chunk(random, frames, length) for _ in range(self.config.batch)]
         audio = self.augment(torch.from_numpy(np.stack([audio for audio, _ in chunks])), random)
         with torch.no_grad():
-            features = self.front_end(audio)
+            features = self.front_end.at_its_level(audio)
         columns = zip(*[vars(labels).values() for _, labels in chunks], strict=True)
         return Batch(features, *[torch.from_numpy(np.stack(column)) for column in columns])
 
     def _chunk(self, random: Generator, frames: int, length: int) -> tuple[Floats, FrameLabels]:
+        if random.random() < self.config.silent:
+            nothing = np.zeros(length, np.float32)
+            return nothing, frame_labels(NO_NOTES, NO_PEDAL, frames, self.network)
         while True:
             pedal: Floats | None = None
             if random.random() < self.config.recorded:
@@ -92,7 +96,7 @@ class Mix(IterableDataset[Batch]):
 def _cut(recording: Recording, random: Generator, length: int) -> tuple[Floats, NoteTable] | None:
     """A piece of a recording, at times transposed and detuned by resampling."""
     semitones = int(random.choice([-2, -1, 1, 2])) if random.random() < 0.4 else 0
-    cents = random.normal(0, 12) if random.random() < 0.7 else 0.0
+    cents = tuning(random) if random.random() < 0.7 else 0.0
     speed = 2 ** ((semitones + cents / 100) / 12)
     need = int(length * speed) + 2
     if len(recording.audio) <= need + 1:

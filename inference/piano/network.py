@@ -11,6 +11,7 @@ from inference.features import LogFrequencySpectrogram, MelConfig, MelSpectrogra
 from inference.layers import LstmState, PitchwiseLstm
 from inference.piano.acoustic import AcousticNet
 from inference.piano.config import PITCHES, NoteState, PianoConfig
+from inference.piano.heads import DecisionHead, begin_at_priors
 from inference.streaming import Streaming
 
 ACTIVE = (NoteState.ONSET, NoteState.SUSTAIN, NoteState.REONSET)
@@ -37,6 +38,7 @@ class NetworkState(NamedTuple):
     notes: LstmState
     velocities: Any
     context: Any
+    head: Any
 
 
 class ContextNet(nn.Module):
@@ -76,24 +78,25 @@ class PianoNetwork(Streaming[NetworkState]):
         self.note_acoustic = AcousticNet(config, channels, bins)
         self.context = ContextNet() if config.context else None
         embedding = config.pitch_embedding
-        self.pitch = nn.Parameter(torch.randn(PITCHES, embedding) * 0.1) if embedding else None
-        self.notes = PitchwiseLstm(width + context + embedding, config.hidden, config.layers, PITCHES)
+        self.notes = PitchwiseLstm(width + context, config.hidden, config.layers, PITCHES, embedding)
         self.velocity_acoustic = None if config.joint else AcousticNet(config, channels, bins)
         if config.joint:
-            self.note_head = nn.Linear(config.hidden, config.outputs - 1)
-            self.pedal_head = nn.Sequential(nn.Linear(2 * config.hidden, 24), nn.ReLU(), nn.Linear(24, 1))
+            hindsight = [max(0, delay - config.delay) // config.hop for delay in config.delays]
+            self.heads = nn.ModuleList(DecisionHead(config.hidden, config.outputs, h) for h in hindsight)
         else:
             self.note_head = nn.Linear(config.hidden, len(NoteState))
+            begin_at_priors(self.note_head)
             self.velocities = PitchwiseLstm(2 * width + context, config.hidden, config.layers, PITCHES)
             self.velocity_head = nn.Linear(config.hidden, 1)
-        self._begin_at_priors()
+        self.chosen = 0
+        """Which of `config.delays` a step decides after; states begun with another are not for it."""
 
-    def _begin_at_priors(self) -> None:
-        """Start from how often each state occurs, so that training need not find that first."""
-        states = len(NoteState)
-        with torch.no_grad():
-            self.note_head.weight[:states] *= 0.3
-            self.note_head.bias[:states] = torch.tensor([0.96, 0.0019, 0.0018, 0.036, 0.0003]).log()
+    @property
+    def head(self) -> DecisionHead:
+        """The head of the chosen delay, of a joint network."""
+        head = self.heads[self.chosen]
+        assert isinstance(head, DecisionHead)
+        return head
 
     @property
     def frame_latency(self) -> int:
@@ -109,6 +112,7 @@ class PianoNetwork(Streaming[NetworkState]):
             self.notes.init_state(batch),
             self.velocities.init_state(batch) if second else (),
             self._no_context(batch) if self.context else (),
+            self.head.init_state(batch) if self.config.joint else (),
         )
 
     def step(self, x: Tensor, state: NetworkState) -> tuple[Tensor, NetworkState]:
@@ -124,9 +128,13 @@ class PianoNetwork(Streaming[NetworkState]):
         return self._recursive(heard, loud, state._replace(velocity_acoustic=second))
 
     def from_features(self, features: Tensor) -> Tensor:
-        """A joint network's output for a whole `(batch, frames, windows, bins)` at once, for training."""
+        """What a joint network decides after every delay, for training.
+
+        From a whole `(batch, frames, windows, bins)` at once; `(batch, frames, 88, delays, outputs)`.
+        """
         heard = self.note_acoustic(features)
-        return self._joint(heard, self.init_state(len(features)))[0]
+        hidden = self.notes(heard)
+        return torch.stack([head(hidden) for head in self.heads], 3)
 
     def teacher_forced(self, features: Tensor, context: Context) -> Tensor:
         """Output for whole features with the context given, `(batch, frames, 88)` each, for training."""
@@ -138,13 +146,9 @@ class PianoNetwork(Streaming[NetworkState]):
         return torch.cat([self.note_head(notes), self.velocity_head(self.velocities(loud))], -1)
 
     def _joint(self, heard: Tensor, state: NetworkState) -> tuple[Tensor, NetworkState]:
-        if self.pitch is not None:
-            pitch = self.pitch.expand(*heard.shape[:2], -1, -1)
-            heard = torch.cat([heard, pitch], -1)
         hidden, notes = self.notes.step(heard, state.notes)
-        pooled = torch.cat([hidden.mean(2), hidden.amax(2)], -1)
-        pedal = self.pedal_head(pooled)[:, :, None].expand(-1, -1, PITCHES, -1)
-        return torch.cat([self.note_head(hidden), pedal], -1), state._replace(notes=notes)
+        output, head = self.head.step(hidden, state.head)
+        return output, state._replace(notes=notes, head=head)
 
     def _recursive(self, heard: Tensor, loud: Tensor, state: NetworkState) -> tuple[Tensor, NetworkState]:
         assert self.context is not None

@@ -5,10 +5,11 @@ from __future__ import annotations
 import copy
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
 import torch
 import torch.distributed as dist
 from torch.multiprocessing.spawn import spawn
@@ -23,6 +24,8 @@ from inference.piano.start import begin_from
 from inference.training import corpus, pianos
 from inference.training.augment import Augment
 from inference.training.loop import LoopConfig, train
+from inference.training.modelled import MODELLED, modelled_bank
+from inference.training.notes import Floats
 from inference.training.sampler import Sampler
 
 log = logging.getLogger(__name__)
@@ -40,6 +43,8 @@ class PianoRun:
     mix: MixConfig = field(default_factory=MixConfig)
     loss: LossConfig = field(default_factory=LossConfig)
     soundfonts: tuple[tuple[Path, int, int], ...] = ()
+    modelled: int = 24
+    """Pianos that are drawn by chance, beside the recorded ones."""
     performances_per_piece: int = 3
     start: str | None = None
     """Shipped name or path of the weights to begin from, instead of from chance."""
@@ -93,19 +98,26 @@ def _batches(settings: PianoRun, config: PianoConfig, network: PianoNetwork, see
     recordings = corpus.open_recordings(settings.folder)
     performances = corpus.open_performances(settings.folder / "performances.npz")
     banks = pianos.read_banks(settings.folder / "banks.npz")
-    # Recorded pianos weigh double; the variants of one SoundFont would else outvote them.
-    weights = torch.tensor([2.0 if "-" not in bank.name else 1.0 for bank in banks]).numpy()
     mix = Mix(
         config,
         copy.deepcopy(network.front_end),
         recordings,
-        Sampler(performances, banks, weights),
+        Sampler(performances, banks, _shares([bank.name for bank in banks])),
         Augment(corpus.load_rooms(settings.data / "rooms")),
         settings.mix,
         seed,
     )
     log.info("%d recordings, %d performances, %d pianos", len(recordings), len(performances), len(banks))
     return iter(DataLoader(mix, batch_size=None, num_workers=1, prefetch_factor=6))
+
+
+def _shares(names: Sequence[str]) -> Floats:
+    """How often each piano plays: recorded ones twice as often as SoundFonts, modelled ones 35 % in all."""
+    modelled = np.array([name.startswith(MODELLED) for name in names])
+    share = np.array([1.0 if "-" in name else 2.0 for name in names])
+    share[modelled] = 0.35 / 0.65 * share[~modelled].sum() / max(1, modelled.sum())
+    shares: Floats = (share / share.sum()).astype(np.float32)
+    return shares
 
 
 def performance_files(settings: PianoRun) -> list[Path]:
@@ -137,4 +149,6 @@ def prepare(settings: PianoRun) -> None:
 def _load_banks(settings: PianoRun) -> list[pianos.Bank]:
     folder = settings.data / "pianos"
     banks = [pianos.load_folder(folder / name) for name in ("salamander", "splendid")]
-    return banks + [pianos.load_soundfont(font, program, bank) for font, program, bank in settings.soundfonts]
+    banks += [pianos.load_soundfont(font, program, bank) for font, program, bank in settings.soundfonts]
+    random = np.random.default_rng(settings.seed)
+    return banks + [modelled_bank(f"{MODELLED}-{i}", random) for i in range(settings.modelled)]

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from inference.events import Events, merge
 from inference.piano.acoustic import fold_norms
-from inference.piano.config import LOWEST, PITCHES, STATE_WEIGHTS, NoteState, Output
+from inference.piano.config import LOWEST, PITCHES, STATE_WEIGHTS, NoteState, Output, PianoConfig
 from inference.piano.decode import DecodeSettings, DecodeState, Frame, decode, finish
 from inference.piano.network import PianoNetwork
 from inference.piano.recorded import RecordedStep, Tensors
@@ -84,9 +84,11 @@ class PianoTranscriber:
 
     def _view(self, output: Tensor) -> Tensor:
         """Network output `(batch, frames, 88, outputs)` as the decoder sees it, `(batch, frames, 6, 88)`."""
-        states = torch.softmax(output[..., : len(NoteState)] - self._log_weights, -1)
-        onset = states[..., NoteState.ONSET] + states[..., NoteState.REONSET]
-        active = onset + states[..., NoteState.SUSTAIN]
+        # With the states on an axis of their own, the softmax goes over all keys at once.
+        logits = output[..., : len(NoteState)].movedim(-1, 2).contiguous() - self._log_weights[:, None]
+        states = torch.softmax(logits, 2)
+        onset = states[:, :, NoteState.ONSET] + states[:, :, NoteState.REONSET]
+        active = onset + states[:, :, NoteState.SUSTAIN]
         velocity = output[..., Output.VELOCITY]
         if self.network.config.joint:
             shift, key = output[..., Output.SHIFT], torch.sigmoid(output[..., Output.KEY])
@@ -102,6 +104,13 @@ def _frames(seen: Tensor) -> list[list[Frame]]:
 
 
 def decode_settings(network: PianoNetwork, **thresholds: float | bool) -> DecodeSettings:
-    """Decoder settings that fit a network's frames."""
+    """Decoder settings that fit a network's frames and the delay it was set to."""
     config = network.config
-    return DecodeSettings(config.hop, config.label_delay, LOWEST, **thresholds)  # type: ignore[arg-type]
+    delay = config.delays[network.chosen] + config.lookahead * config.hop
+    return DecodeSettings(config.hop, delay, LOWEST, **thresholds)  # type: ignore[arg-type]
+
+
+def decisions(config: PianoConfig) -> tuple[float, ...]:
+    """Milliseconds that pass at most from a sound to the decision about it, for each delay."""
+    ahead = config.lookahead * config.hop + config.hop // 2
+    return tuple(1000 * (delay + ahead) / config.rate for delay in config.delays)

@@ -28,8 +28,8 @@ class AugmentConfig:
     distortion: float = 0.12
     noise: float = 0.65
     hum: float = 0.08
-    level_kept: float = 0.6
-    quietest_db: float = -36.0
+    level_kept: float = 0.8
+    quietest_db: float = -26.0
 
 
 class Augment:
@@ -77,13 +77,14 @@ class Augment:
         config = self.config
         peak = float(audio.abs().max()) + 1e-4
         if random.random() < config.level_kept:
-            gain = dry_peak * 10 ** (random.uniform(-10, 3) / 20) / peak
+            gain = dry_peak * 10 ** (random.uniform(-9, 5) / 20) / peak
         else:
             gain = 0.9 * 10 ** (random.uniform(config.quietest_db, 0) / 20) / (peak + 0.02)
         audio = audio * min(gain, 3 / peak)
         if random.random() < config.distortion:
             audio = torch.tanh(audio * random.uniform(0.7, 2)) * 0.8
-        spread = max(float(audio.std()), 1e-4)
+        # Where no music is, the front end amplifies what noise there is.
+        spread = max(float(audio.std()), 1e-4) if dry_peak > 0 else 10 ** (random.uniform(-30, 5) / 20)
         if random.random() < config.noise:
             noise = self.noises[random.integers(len(self.noises))]
             start = random.integers(0, len(noise) - len(audio))

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+from inference import piano
 from inference.events import Note, NoteCollector
 from inference.pipeline import Stream, advance, open_transcriber
 from inference.streaming import Transcriber
@@ -71,6 +72,7 @@ def run(
     sets: Iterable[str] = tuple(SETS),
     plot: bool = False,
     disturb: Disturb | None = None,
+    decision_ms: float | None = None,
     progress: Callable[[str], None] = lambda name: None,
 ) -> Report:
     """Transcribe and score every recording of the chosen sets.
@@ -83,12 +85,14 @@ def run(
         sets: names out of `SETS`; those whose folder is missing are skipped.
         plot: also draw `errors-SET.png` into `out` (needs matplotlib).
         disturb: changes each recording before it is heard.
+        decision_ms: longest time from a sound to the decision about it.
         progress: called with each recording's name.
 
     Raises:
         FileNotFoundError: none of the sets is there.
     """
-    transcriber = open_transcriber("piano", weights)
+    options = {} if decision_ms is None else {"decision_ms": decision_ms}
+    transcriber = open_transcriber("piano", weights, **options)
     scores: dict[str, list[Scores]] = {}
     notes: dict[str, tuple[Table, Table]] = {}
     for name in sets:
@@ -135,6 +139,36 @@ def robustness_table(found: dict[str, dict[str, list[Scores]]], name: str) -> st
     lines = ["| disturbance | " + " | ".join(columns) + " |", "|" + "---|" * (len(columns) + 1)]
     for disturbance, scores in found.items():
         lines.append(_line(disturbance, [scoring.mean(scores[name], column) for column in columns]))
+    return "\n".join(lines)
+
+
+def latencies(
+    data: Path,
+    weights: str | None = None,
+    *,
+    sets: Iterable[str] = tuple(SETS),
+    progress: Callable[[str], None] = lambda name: None,
+) -> dict[float, dict[str, list[Scores]]]:
+    """Scores per set for each delay the network can decide after, heard hop by hop as live.
+
+    Keys are milliseconds from a sound to its note at the latest, the hop that has to fill included;
+    arguments as of `run`.
+    """
+    found = {}
+    for decision in piano.choices_of_decision(weights):
+        transcriber = open_transcriber("piano", weights, decision_ms=decision)
+        total = decision + 1000 * transcriber.hop / transcriber.rate
+        progress(f"{total:g} ms")
+        found[total] = run(data, None, weights, sets=sets, decision_ms=decision).scores
+    return found
+
+
+def latency_table(found: dict[float, dict[str, list[Scores]]], name: str) -> str:
+    """Mean scores of one set as a Markdown table, a line per latency."""
+    columns = (*scoring.F1_COLUMNS[:5], "precision", "recall", "velocity_r", "lateness_ms", "spread_ms")
+    lines = ["| latency ms | " + " | ".join(columns) + " |", "|" + "---|" * (len(columns) + 1)]
+    for total, scores in found.items():
+        lines.append(_line(f"{total:g}", [scoring.mean(scores[name], column) for column in columns]))
     return "\n".join(lines)
 
 

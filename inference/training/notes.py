@@ -33,3 +33,11 @@ class NoteTable:
         """Times are shifted by `by` seconds, then multiplied; pitches transposed."""
         times = [((t + by) * stretch).astype(np.float32) for t in (self.onset, self.offset, self.release)]
         return NoteTable(times[0], times[1], times[2], self.pitch + transpose, self.velocity)
+
+
+def _none() -> Floats:
+    return np.zeros(0, np.float32)
+
+
+NO_NOTES = NoteTable(_none(), _none(), _none(), np.zeros(0, np.int64), _none())
+NO_PEDAL: Floats = np.zeros((0, 2), np.float32)

@@ -82,12 +82,14 @@ class Sampler:
         pitch, velocity = notes.pitch, notes.velocity * 127
         tone = _nearest_tone(bank, pitch, velocity, random)
         keys = np.arange(128)
-        cents = random.normal(0, 2.5, 128) + random.normal(0, 10) + (keys - 64) / 64 * random.normal(0, 5)
+        cents = random.normal(0, 2.5, 128) + tuning(random) + (keys - 64) / 64 * random.normal(0, 5)
         colour = random.normal(0, 1.5, 128) + (keys - 64) / 64 * random.normal(0, 3)
         middle = self.loudness[pitch, 75]
         decibels = middle + (self.loudness[pitch, velocity.astype(int)] - middle) * slope + colour[pitch]
         ratio = 2 ** ((pitch - bank.root[tone] + cents[pitch] / 100) / 12)
-        damper = np.where(pitch > 89, 2.0, 0.04 + 0.10 * (1 - (pitch - 21) / 88)) * random.uniform(0.5, 1.7)
+        # Worn dampers let tones ring on for long after the key has come up.
+        damper = np.where(pitch > random.integers(86, 93), 2.0, 0.04 + 0.10 * (1 - (pitch - 21) / 88))
+        damper = damper * np.exp(random.normal(0, 0.6) + random.normal(0, 0.2, len(pitch)))
         lead = int(LEAD_S * RATE)
         out = np.zeros(length + lead, np.float32)
         _play(
@@ -106,6 +108,11 @@ class Sampler:
         scale = np.float32(0.9 * 10 ** (quiet / 20) / (np.abs(out[lead:]).max() + 1e-3))
         scaled: Floats = out[lead:] * scale
         return scaled
+
+
+def tuning(random: Generator) -> float:
+    """Cents by which a piano is off; a few are nearly a quarter tone."""
+    return random.uniform(-42, 42) if random.random() < 0.2 else random.normal(0, 10)
 
 
 def _cut(performance: Performance, random: Generator, seconds: float) -> tuple[NoteTable, Floats] | None:
@@ -136,7 +143,7 @@ def _cut(performance: Performance, random: Generator, seconds: float) -> tuple[N
 
 def _touch(notes: NoteTable, random: Generator) -> tuple[NDArray[np.float64], float]:
     velocity = 127 * notes.velocity ** (2 ** random.normal(0, 0.35)) + random.normal(0, 6)
-    if random.random() < 0.3:
+    if random.random() < 0.15:
         # Music tells how loud a note should be: now and then each is struck as chance will have it.
         velocity = velocity + random.normal(0, 22, len(velocity))
     if random.random() < 0.3:

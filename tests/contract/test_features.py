@@ -4,7 +4,13 @@ import numpy as np
 import pytest
 import torch
 
-from inference.features import LogFrequencyConfig, LogFrequencySpectrogram, MelConfig, MelSpectrogram
+from inference.features import (
+    LevelConfig,
+    LogFrequencyConfig,
+    LogFrequencySpectrogram,
+    MelConfig,
+    MelSpectrogram,
+)
 from inference.streaming import verify_streaming
 
 torch.set_num_threads(1)
@@ -104,3 +110,51 @@ def test_features_of_silence_and_of_full_scale_are_of_one_size():
         for x in (torch.zeros(1, 8_192), torch.rand(1, 8_192, generator=generator) * 2 - 1):
             features = front(x)
             assert torch.isfinite(features).all() and features.abs().max() < 4
+
+
+def test_a_quiet_recording_looks_like_a_loud_one_and_its_soft_passages_stay_soft():
+    front = LogFrequencySpectrogram(SMALL_LOG)
+    loud = noise(32_000, torch.Generator().manual_seed(0)).clamp(-0.3, 0.3)
+    soft = 0.1 * noise(16_000, torch.Generator().manual_seed(1))
+    _, known = front.step(loud, front.init_state(2))
+    _, quieter = front.step(0.25 * loud, front.init_state(2)._replace(peak=known.peak - 9))
+    features = front.step(loud, known)[0]
+    assert torch.allclose(features[:, 10:], front.step(0.25 * loud, quieter)[0][:, 10:], atol=0.01)
+    after = front.step(soft, known)[0][:, 10:].mean()
+    assert after < features[:, 10:].mean() - 0.3
+
+
+def test_a_quiet_stream_is_amplified_within_seconds_of_sound_but_not_by_silence():
+    front = LogFrequencySpectrogram(LogFrequencyConfig())
+    config = front.config.level
+    waiting = front.step(torch.zeros(1, 16_000 * 10), front.init_state(1))[1]
+    assert waiting.peak.exp().item() == pytest.approx(config.assumed * 10 ** (-1 / 20), rel=0.01)
+    quiet = 0.02 * torch.sin(torch.arange(16_000 * 40) / 7.0)[None]
+    hearing = front.step(quiet, waiting)[1]
+    assert hearing.peak.exp().item() < 0.035
+
+
+def test_a_crescendo_from_the_first_note_on_is_one():
+    front = LogFrequencySpectrogram(LogFrequencyConfig())
+    swell = torch.cat([a * torch.sin(torch.arange(16_000) / 7.0) for a in (0.04, 0.08, 0.16, 0.3)])[None]
+    loudness = front(swell)[0].amax((1, 2)).view(4, 50)[:, 30:].mean(1)
+    assert (loudness.diff() > 0.03).all() and loudness[-1] - loudness[0] > 0.4, loudness
+
+
+def test_near_silence_is_not_amplified_without_end():
+    config = SMALL_LOG.level
+    front = LogFrequencySpectrogram(SMALL_LOG)
+    hiss = 0.01 * config.quietest * noise(8_000, torch.Generator().manual_seed(0))
+    lowest = front.init_state(2)._replace(peak=torch.full((2,), -20.0))
+    expected = front.at_its_level(hiss * config.target / config.quietest)
+    assert torch.allclose(front.step(hiss, lowest)[0], expected, atol=1e-4)
+
+
+def test_a_peak_fades_from_memory():
+    level = LevelConfig(fading_db_per_minute=600, first_fading_db=0)
+    front = LogFrequencySpectrogram(LogFrequencyConfig(hop=80, windows=(512, 256, 128), level=level))
+    bang, rest = torch.full((1, 80), 0.9), torch.full((1, 16_000), 0.1)
+    _, state = front.step(torch.cat([bang, rest], 1), front.init_state(1))
+    assert state.peak.exp().item() == pytest.approx(0.9 * 10 ** (-10 / 20), rel=0.01), "10 dB in a second"
+    _, state = front.step(rest, state)
+    assert state.peak.exp().item() == pytest.approx(0.1, rel=0.01), "never below what sounds"

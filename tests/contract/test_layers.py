@@ -12,8 +12,8 @@ from inference.layers import (
     Delay,
     FrequencyFilm,
     FrequencyTable,
+    HarmonicGather,
     PitchwiseLstm,
-    gather_harmonics,
 )
 from inference.streaming import verify_streaming
 
@@ -62,9 +62,9 @@ def test_delay_delays(frames):
     assert torch.equal(y[:, :, frames:], x[:, :, : 9 - frames]) and not y[:, :, :frames].any()
 
 
-@pytest.mark.parametrize("layers", [1, 2])
-def test_pitchwise_lstm_streams(layers):
-    layer = seeded(lambda: PitchwiseLstm(5, 8, layers, 7))
+@pytest.mark.parametrize("layers, marks", [(1, 0), (1, 3), (2, 3)])
+def test_pitchwise_lstm_streams(layers, marks):
+    layer = seeded(lambda: PitchwiseLstm(5, 8, layers, 7, marks))
     verify_streaming(layer, lambda n, g: torch.randn(2, n, 7, 5, generator=g), 60)
 
 
@@ -76,6 +76,17 @@ def test_pitchwise_lstm_is_one_lstm_per_pitch():
     with torch.no_grad():
         expected = torch.stack([plain(x[:, :, pitch])[0] for pitch in range(7)], 2)
         assert torch.allclose(layer(x), expected, atol=1e-6)
+
+
+def test_marks_tell_pitches_apart():
+    layer = seeded(lambda: PitchwiseLstm(5, 8, 1, 7, 3))
+    x = torch.randn(1, 20, 1, 5).expand(-1, -1, 7, -1)
+    with torch.no_grad():
+        assert not torch.allclose(layer(x)[:, :, 0], layer(x)[:, :, 1], atol=1e-3)
+        layer.marks.zero_()
+        assert torch.allclose(layer(x)[:, :, 0], layer(x)[:, :, 1], atol=1e-6)
+    layer(x).sum().backward()
+    assert (layer.marks.grad.abs().sum(1) > 0).all()
 
 
 def test_pitches_do_not_hear_each_other():
@@ -127,14 +138,17 @@ def test_film_learns():
 )
 def test_harmonic_gather_collects_the_right_bins(offsets, first, pitches, bins):
     x = torch.randn(2, 3, bins, 2, dtype=torch.float64, requires_grad=True)
-    y = gather_harmonics(x, offsets, first, pitches)
-    for pitch in range(pitches):
-        for index, offset in enumerate(offsets):
-            place = first + pitch + offset
-            found = y[:, :, pitch, 2 * index : 2 * index + 2]
-            expected = x[:, :, place] if 0 <= place < bins else torch.zeros_like(found)
-            assert torch.equal(found, expected)
-    assert torch.autograd.gradcheck(lambda z: gather_harmonics(z, offsets, first, pitches), x)
+    gather = HarmonicGather(offsets, first, pitches, bins)
+    for learning in (True, False):
+        with torch.set_grad_enabled(learning):
+            y = gather(x)
+        for pitch in range(pitches):
+            for index, offset in enumerate(offsets):
+                place = first + pitch + offset
+                found = y[:, :, pitch, 2 * index : 2 * index + 2]
+                expected = x[:, :, place] if 0 <= place < bins else torch.zeros_like(found)
+                assert torch.equal(found, expected)
+    assert torch.autograd.gradcheck(gather, x)
 
 
 def test_frames_one_by_one_equal_the_sequence_kernel():

@@ -155,6 +155,32 @@ def test_the_recursive_context_matters():
 def test_every_weight_learns(name):
     network = restless(SMALL[name]).train()
     # The recursive networks learn with the context given; their whole path is covered by `forward`.
-    network(noise(64 * 20, torch.Generator().manual_seed(0))).square().sum().backward()
+    audio = noise(80 * 20, torch.Generator().manual_seed(0))
+    every_head = network.config.joint
+    output = network.from_features(network.front_end(audio)) if every_head else network(audio)
+    output.square().sum().backward()
     idle = [key for key, p in network.named_parameters() if p.grad is None or not p.grad.abs().sum() > 0]
     assert not [key for key in idle if not key.startswith("context.")], idle
+
+
+def test_a_step_decides_after_the_chosen_delay():
+    config = SMALL["light"]
+    network = restless(config)
+    audio = noise(30 * config.hop, torch.Generator().manual_seed(5))
+    with torch.no_grad():
+        together = network.from_features(network.front_end(audio))
+        assert together.shape[3] == len(config.delays) > 2
+        for network.chosen in range(len(config.delays)):
+            assert torch.allclose(network(audio), together[..., network.chosen, :], atol=1e-4)
+
+
+@pytest.mark.parametrize("delay", [480, 4640], ids=["earlier", "with hindsight"])
+def test_the_network_streams_whatever_delay_it_decides_after(delay):
+    network = restless(SMALL["light"]).double()
+    network.chosen = SMALL["light"].delays.index(delay)
+    verify_streaming(network, lambda n, g: noise(n, g).double(), 60 * 80 + 3, tolerance=1e-7)
+
+
+def test_delays_differ_by_whole_hops():
+    with pytest.raises(ValueError, match="hops of 320"):
+        replace(LIGHT, other_delays=(100,))

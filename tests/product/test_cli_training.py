@@ -53,6 +53,19 @@ def test_robustness_scores_every_disturbance(data, capsys):
     assert cli.run(["evaluate", "piano", "--data", str(data), "--robustness", "-o", "scores"]) == 2
 
 
+def test_latencies_scores_every_delay_the_network_has(data, capsys):
+    assert cli.run(["evaluate", "piano", "--data", str(data), "--latencies"]) == 0
+    out = capsys.readouterr().out
+    assert out.startswith("disklavier-dev\n")
+    assert all(f"| {ms} |" in out for ms in (40, 60, 100, 120, 160, 320))
+    assert cli.run(["evaluate", "piano", "--data", str(data), "--latencies", "--robustness"]) == 2
+
+
+def test_a_decision_sooner_than_the_network_can_is_refused(data, capsys):
+    assert cli.run(["evaluate", "piano", "--data", str(data), "--decision-ms", "5"]) == 2
+    assert "needs 20 at least" in capsys.readouterr().err
+
+
 def test_an_unknown_set_is_refused(data, capsys):
     assert cli.run(["evaluate", "piano", "--data", str(data), "--set", "disklavier"]) == 2
     assert "disklavier-dev" in capsys.readouterr().err

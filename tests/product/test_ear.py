@@ -5,6 +5,7 @@ import pytest
 from pedalboard.io import AudioFile
 
 from bridge.midi import write_midi
+from bridge.presets import load
 from bridge.studio.render import render
 from inference.events import Control, Controller, Note, NoteCollector, NoteOn
 from inference.pipeline import Stream, advance, open_transcriber
@@ -131,3 +132,12 @@ def test_a_performance_is_heard(tmp_path):
     assert result.onset > 0.93, result
     assert result.velocity_r > 0.45, result
     assert abs(result.lateness_ms) < 10, result
+
+
+@pytest.mark.parametrize(
+    "name, longest_ms", [("tight", 65), ("live", 125), ("balanced", 165), ("accurate", 365)]
+)
+def test_a_latency_preset_promises_what_it_says(name, longest_ms):
+    preset = load([name])
+    stream = Stream(preset.transcriber(), 48_000, 2, chunk_ms=preset.latency.chunk_ms)
+    assert longest_ms - 25 < stream.latency.total / 48 <= longest_ms

@@ -129,3 +129,15 @@ def test_a_played_file_is_read_with_its_pedal(tmp_path):
 def test_repeated_keys_end_the_note_before():
     cut = cut_repeats(table([(0, 2, 1.5, 60, 0.5), (1, 3, 3, 60, 0.5), (1, 1.005, 1.005, 61, 0.5)]))
     assert cut.offset.tolist() == [1, 3] and cut.release.tolist() == [1, 3]
+
+
+def test_some_chunks_are_noise_alone_and_nothing_is_to_be_heard_in_them():
+    front = LogFrequencySpectrogram(LIGHT.front_end)
+    config = MixConfig(chunk_s=1.0, batch=4, silent=1.0)
+    batch = Mix(LIGHT, front, [], sampler(), Augment([], AugmentConfig(noise=1.0)), config, 3).draw(
+        np.random.default_rng(3)
+    )
+    assert not batch.state.any() and not batch.pedal.any()
+    loudness = batch.features.mean((1, 2, 3))
+    assert torch.isfinite(batch.features).all()
+    assert loudness.max() - loudness.min() > 0.1, "noise of all levels"

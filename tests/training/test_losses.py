@@ -115,8 +115,8 @@ def test_what_is_not_known_is_not_learned_from():
     losses = joint_loss(network, unknown, LossConfig())
     assert losses["pedal"].item() == losses["key"].item() == 0
     losses["total"].backward()
-    assert network.note_head.weight.grad[Output.KEY].abs().max() == 0
-    assert torch.isfinite(network.note_head.weight.grad).all()
+    assert network.head.keys.weight.grad[Output.KEY].abs().max() == 0
+    assert torch.isfinite(network.head.keys.weight.grad).all()
 
 
 def test_an_error_that_a_whole_chunk_shares_counts_less():
@@ -124,10 +124,34 @@ def test_an_error_that_a_whole_chunk_shares_counts_less():
     data = batch(config)
     network = PianoNetwork(config).eval()
     with torch.no_grad():
-        output = network.from_features(data.features)[..., Output.VELOCITY]
+        output = network.from_features(data.features)[..., 0, Output.VELOCITY]
         louder = data._replace(velocity=output + 0.2)
         mixed = data._replace(velocity=output + 0.2 * torch.sign(torch.randn_like(output)))
         shared = joint_loss(network, louder, LossConfig())["velocity"].item()
         own = joint_loss(network, mixed, LossConfig())["velocity"].item()
-    assert shared == pytest.approx(0.15 * 0.04, rel=0.05)
+    assert shared == pytest.approx(LossConfig().chunk_level * 0.04, rel=0.05)
     assert own == pytest.approx(0.04, rel=0.05)
+
+
+def test_each_delay_learns_what_happened_that_long_ago():
+    config = replace(SMALL["light"], other_delays=(SMALL["light"].delay - 240, SMALL["light"].delay + 400))
+    data = batch(config)
+    frames = data.state.shape[1]
+    truth = torch.nn.functional.one_hot(data.state.long(), 5).float() * 20
+    zeros = torch.zeros(*data.state.shape, len(Output))
+    exact = torch.cat([truth, zeros], -1)
+
+    class Told(PianoNetwork):
+        late = (0, -3, 5)
+
+        def from_features(self, features):
+            # Each head says what was true so many frames ago, or will be.
+            moved = [torch.roll(exact, late, 1) for late in self.late]
+            return torch.stack(moved, 3).requires_grad_()
+
+    network = Told(config)
+    only_states = LossConfig(velocity=0, shift=0, key=0, pedal=0)
+    right = joint_loss(network, data, only_states)["total"].item()
+    network.late = (0, 0, 0)
+    wrong = joint_loss(network, data, only_states)["total"].item()
+    assert right < 1e-3 < wrong and frames > 10

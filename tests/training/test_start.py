@@ -28,6 +28,18 @@ def test_it_hears_the_same_at_first(config):
         assert torch.allclose(fresh(audio), trained(audio), atol=1e-5)
 
 
+def test_heads_of_further_delays_begin_as_the_main_one():
+    trained = network(replace(FIRST, other_delays=()))
+    fresh = PianoNetwork(FIRST).eval()
+    begin_from(fresh, trained.state_dict())
+    audio = torch.randn(1, 9_600) * 0.1
+    with torch.no_grad():
+        expected = trained(audio)
+        for fresh.chosen, delay in enumerate(FIRST.delays):
+            same = torch.allclose(fresh(audio), expected, atol=1e-5)
+            assert same == (delay <= FIRST.delay), "those with hindsight have something to learn"
+
+
 def test_what_is_new_can_learn():
     fresh = PianoNetwork(GROWN)
     begin_from(fresh, network(FIRST).state_dict())

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <iterator>
 
 namespace dawbridge {
 
@@ -20,10 +21,15 @@ struct ParameterFacts {
     float minimum, maximum, initial;
 };
 
+constexpr const char* alignments[] = {"as preset", "aligned", "immediate"};
+constexpr const char* latency_presets[] = {"as sidecar", "tight", "live", "balanced", "accurate", "offline"};
+constexpr int last_alignment = static_cast<int>(std::size(alignments)) - 1;
+constexpr int last_latency_preset = static_cast<int>(std::size(latency_presets)) - 1;
+
 constexpr ParameterFacts parameter_facts[parameter_count] = {
     {"Bypass", "dpf_bypass", "Audio passes with the same delay; nothing is heard", false, true, 0, 1, 0},
-    {"Alignment", "alignment", "Applies when the plug-in is next activated", false, false, 0, 2, 0},
-    {"Latency preset", "latency_preset", "Applies when the plug-in is next activated", false, false, 0, 3, 0},
+    {"Alignment", "alignment", "Applies when the plug-in is next activated", false, false, 0, last_alignment, 0},
+    {"Latency preset", "latency_preset", "Applies when the plug-in is next activated", false, false, 0, last_latency_preset, 0},
     {"Monitor", "monitor", "Hear also while the transport stands", false, true, 0, 1, 1},
     {"Start sidecar", "start_sidecar", "Start a sidecar if none runs", false, true, 0, 1, 0},
     {"Dynamics", "dynamics", "Loudness that was heard", true, false, 0, 1, 0},
@@ -37,8 +43,5 @@ constexpr ParameterFacts parameter_facts[parameter_count] = {
     {"Freewheel", "freewheel", "Set by the host while it renders offline", false, true, 0, 1, 0},
 #endif
 };
-
-constexpr const char* alignments[] = {"as preset", "aligned", "immediate"};
-constexpr const char* latency_presets[] = {"as sidecar", "live", "balanced", "offline"};
 
 }  // namespace dawbridge

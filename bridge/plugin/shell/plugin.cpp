@@ -105,9 +105,9 @@ protected:
 
     void activate() override {
         dawbridge::Choices choices;
-        choices.mode = static_cast<dawbridge::Mode>(chosen(dawbridge::mode, 2));
+        choices.mode = static_cast<dawbridge::Mode>(chosen(dawbridge::mode, dawbridge::last_alignment));
         choices.presets = split(presets_);
-        if (const int preset = chosen(dawbridge::latency_preset, 3)) choices.presets.push_back(dawbridge::latency_presets[preset]);
+        if (const int preset = chosen(dawbridge::latency_preset, dawbridge::last_latency_preset)) choices.presets.push_back(dawbridge::latency_presets[preset]);
         choices.monitor = values_[dawbridge::monitor] > 0.5f;
         choices.start = values_[dawbridge::start] > 0.5f;
         choices.offline = getTimePosition().raw.offline || freewheeling();

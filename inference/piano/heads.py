@@ -1,0 +1,60 @@
+"""Heads: what the light network decides about each key, some time after a sound."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from inference.piano.config import PITCHES, NoteState
+from inference.streaming import Streaming
+
+
+class DecisionHead(Streaming[Tensor]):
+    """Hidden values `(batch, frames, 88, hidden)` to `(batch, frames, 88, outputs)`.
+
+    A head that decides earlier than the main one, or with it, reads the newest hidden values. One
+    that decides `hindsight` frames later also sees those of the moment at which the main one
+    decided, and of half-way: the sequence net need not remember for it.
+
+    Args:
+        hidden: width of the hidden values.
+        outputs: state logits, velocity, shift, key, and at last pedal.
+        hindsight: frames by which it decides after the main head.
+    """
+
+    time_axis = 1
+
+    def __init__(self, hidden: int, outputs: int, hindsight: int) -> None:
+        super().__init__()
+        self.hidden, self.hindsight = hidden, hindsight
+        self.looks = sorted({hindsight, hindsight // 2, 0})
+        self.mix: nn.Module = nn.Identity()
+        width = hidden
+        if hindsight:
+            width = 48
+            self.mix = nn.Sequential(nn.Linear(hidden * len(self.looks), width), nn.ReLU())
+        self.keys = nn.Linear(width, outputs - 1)
+        self.pedal = nn.Sequential(nn.Linear(2 * hidden, 24), nn.ReLU(), nn.Linear(24, 1))
+        begin_at_priors(self.keys)
+
+    def init_state(self, batch: int) -> Tensor:
+        return self.keys.weight.new_zeros(batch, self.hindsight, PITCHES, self.hidden)
+
+    def step(self, x: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
+        frames = x.shape[1]
+        # What all keys do together tells of the pedal.
+        pooled = torch.cat([x.mean(2), x.amax(2)], -1)
+        pedal = self.pedal(pooled)[:, :, None].expand(-1, -1, x.shape[2], -1)
+        if self.hindsight:
+            joined = torch.cat([state, x], 1)
+            seen = [joined[:, self.hindsight - back :][:, :frames] for back in self.looks]
+            x, state = torch.cat(seen, -1), joined[:, frames:]
+        return torch.cat([self.keys(self.mix(x)), pedal], -1), state
+
+
+def begin_at_priors(layer: nn.Linear) -> None:
+    """Let state logits start from how often each state occurs, so that training need not find that."""
+    states = len(NoteState)
+    with torch.no_grad():
+        layer.weight[:states] *= 0.3
+        layer.bias[:states] = torch.tensor([0.96, 0.0019, 0.0018, 0.036, 0.0003]).log()

@@ -1,0 +1,55 @@
+"""From a checkpoint to weights: each delay has its thresholds, and a decision time finds its head."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from pedalboard.io import AudioFile
+
+from inference import weights
+from inference.piano import choices_of_decision, load
+from inference.piano.config import CONFIGS
+from inference.piano.export import LATE, ONSETS, export
+from tests.contract.networks import SMALL, restless
+
+
+@pytest.fixture
+def small(monkeypatch):
+    monkeypatch.setitem(CONFIGS, "light", SMALL["light"])
+    return SMALL["light"]
+
+
+@pytest.fixture
+def exported(small, tmp_path):
+    """Weights of a network that learned nothing, calibrated on two seconds of noise."""
+    folder = tmp_path / "data" / "maps" / "software" / "validation"
+    folder.mkdir(parents=True)
+    with AudioFile(str(folder / "take.ogg"), "w", 16_000, 1) as file:
+        file.write(np.random.default_rng(0).normal(0, 0.1, (1, 32_000)).astype(np.float32))
+    (folder / "take.notes.tsv").write_text("0.2\t0.5\t60\t64\n1.0\t1.5\t67\t90\n")
+    state = restless(small).state_dict()
+    checkpoint = {"average": state, "progress": {"steps": 1}, "config": {"minutes": 1}}
+    (tmp_path / "run").mkdir()
+    torch.save(checkpoint, tmp_path / "run" / "checkpoint.pt")
+    out = tmp_path / "mine.safetensors"
+    return out, export(tmp_path / "run", tmp_path / "data", out, processes=1)
+
+
+def test_every_delay_is_calibrated_and_can_be_asked_for(exported, small):
+    out, calibrations = exported
+    assert list(calibrations) == list(small.delays)
+    thresholds = json.loads(weights.read(str(out)).metadata["thresholds"])
+    for delay, found in calibrations.items():
+        assert thresholds[str(delay)] == found.thresholds()
+        assert found.onset in {round(o + d, 2) for o in ONSETS for d in (-0.05, 0, 0.05)}
+        assert (found.late, found.faint) in LATE
+    for decision in choices_of_decision(str(out)):
+        transcriber = load(str(out), decision_ms=decision + 0.5)
+        assert 1000 * transcriber.latency / transcriber.rate == pytest.approx(decision)
+        asked = calibrations[small.delays[transcriber.network.chosen]]
+        assert transcriber.settings.offset == asked.offset
+        assert transcriber.settings.onset == pytest.approx(asked.onset)
+    assert load(str(out)).network.chosen == 0
+    with pytest.raises(ValueError, match="at least"):
+        load(str(out), decision_ms=1)
