@@ -97,6 +97,7 @@ def systems(json_output: bool) -> None:
                     "rate": transcriber.rate,
                     "hop_ms": 1000 * transcriber.hop / transcriber.rate,
                     "latency_ms": 1000 * transcriber.latency / transcriber.rate,
+                    "decisions_ms": getattr(transcriber, "decisions_ms", []),
                 }
             )
     stored = [
@@ -107,17 +108,22 @@ def systems(json_output: bool) -> None:
     if json_output:
         output.as_json({"systems": rows, "weights": stored})
         return
-    head = [["system", "rate", "hop", "latency of the network"]]
-    output.table(
-        head
-        + [
-            [str(r["name"]), f"{r['rate']} Hz", f"{r['hop_ms']:.0f} ms", f"{r['latency_ms']:.0f} ms"]
-            for r in rows
-        ]
-    )
+    head = [["system", "rate", "hop", "latency of the network", "can decide after"]]
+    output.table(head + [_system_row(row) for row in rows])
     output.data("")
     listed = [[str(s["name"]), str(s["parameters"]), str(s["sha256"])[:16]] for s in stored]
     output.table([["weights", "numbers", "SHA-256"], *listed])
+
+
+def _system_row(row: dict[str, Any]) -> list[str]:
+    choices = ", ".join(f"{ms:g}" for ms in row["decisions_ms"])
+    return [
+        row["name"],
+        f"{row['rate']} Hz",
+        f"{row['hop_ms']:.0f} ms",
+        f"{row['latency_ms']:.0f} ms",
+        f"{choices} ms" if choices else "",
+    ]
 
 
 @click.command(context_settings=SETTINGS)

@@ -142,9 +142,9 @@ def evaluate(
 
 
 def _check_decision(decision_ms: float, weights: str | None) -> None:
-    from inference.piano import choices_of_decision
+    from inference.piano import load
 
-    soonest = min(choices_of_decision(weights))
+    soonest = load(weights).decisions_ms[0]
     if decision_ms < soonest:
         raise UsageError(
             f"the network cannot decide within {decision_ms:g} ms", remedy=f"It needs {soonest:g} at least"

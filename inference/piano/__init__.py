@@ -48,12 +48,6 @@ def load(
     return PianoTranscriber(network, settings.with_sensitivity(sensitivity))
 
 
-def choices_of_decision(weights: str | None = None) -> list[float]:
-    """What `decision_ms` can be, in milliseconds, shortest first."""
-    stored = files.read(weights or DEFAULT_WEIGHTS)
-    return sorted(decisions(CONFIGS[stored.metadata["config"]]))
-
-
 def _chosen(known: tuple[float, ...], asked: float | None) -> int:
     if asked is None:
         return 0

@@ -28,7 +28,10 @@ class PianoState(NamedTuple):
 
 
 class PianoTranscriber:
-    """Hears one piano: mono audio at `rate` to notes with velocity, and the sustain pedal."""
+    """Hears one piano: mono audio at `rate` to notes with velocity, and the sustain pedal.
+
+    `decisions_ms` are the times after which its network can decide; `latency` is that of the chosen one.
+    """
 
     def __init__(self, network: PianoNetwork, settings: DecodeSettings) -> None:
         if settings.raw and not network.config.joint:
@@ -41,6 +44,7 @@ class PianoTranscriber:
         # A frame's onset lies up to half a hop before its middle, and the decoder waits for the
         # next frame; the hop itself is counted by whoever waits for it to fill.
         self.latency = settings.delay + self.hop // 2
+        self.decisions_ms = sorted(decisions(network.config))
         # Only the joint networks are trained with weighted states.
         self._log_weights = torch.tensor(STATE_WEIGHTS).log() if network.config.joint else torch.zeros(5)
         self._step = RecordedStep(self.network, self._view)

@@ -155,7 +155,7 @@ def latencies(
     arguments as of `run`.
     """
     found = {}
-    for decision in piano.choices_of_decision(weights):
+    for decision in piano.load(weights).decisions_ms:
         transcriber = open_transcriber("piano", weights, decision_ms=decision)
         total = decision + 1000 * transcriber.hop / transcriber.rate
         progress(f"{total:g} ms")
