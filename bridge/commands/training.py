@@ -15,6 +15,7 @@ from bridge.commands.options import FILE, FOLDER, json_option, use_threads
 from bridge.errors import InputError, UsageError
 
 if TYPE_CHECKING:
+    from inference.training.played import PlayedScores
     from inference.training.scores import Scores
 
 K = TypeVar("K")
@@ -62,6 +63,7 @@ class Soundfont(click.ParamType):  # type: ignore[type-arg, unused-ignore]
     "--robustness", is_flag=True, help="Score disturbed recordings instead: level, noise, room, ..."
 )
 @click.option("--latencies", is_flag=True, help="Score every latency that the system can promise.")
+@click.option("--soundfont", type=FILE, help="Score performances played by this SoundFont, and the pedal.")
 @json_option
 def evaluate(
     system: str,
@@ -74,6 +76,7 @@ def evaluate(
     plots: bool,
     robustness: bool,
     latencies: bool,
+    soundfont: Path | None,
     json_output: bool,
 ) -> None:
     """Score SYSTEM on recordings with known notes, through the live path.
@@ -83,6 +86,10 @@ def evaluate(
     from dataclasses import asdict
 
     from inference.training import evaluate as evaluation
+    from inference.training import played
+
+    def talk(name: str) -> None:
+        output.talk(f"{system}: {name}")
 
     if plots and out is None:
         raise UsageError("--plot has nowhere to draw", remedy="Give --out FOLDER too")
@@ -92,20 +99,23 @@ def evaluate(
     if decision_ms is not None:
         _check_decision(decision_ms, weights)
     use_threads(1)  # steps are short: threads would only wait for each other
-    if (robustness or latencies) and (plots or out is not None):
-        raise UsageError(
-            "--robustness and --latencies only print tables", remedy="Leave out --out and --plot"
-        )
-    if robustness and latencies:
-        raise UsageError("--robustness and --latencies are two tables", remedy="Ask for one of them")
+    asked = {"--robustness": robustness, "--latencies": latencies, "--soundfont": soundfont}
+    special = [flag for flag, value in asked.items() if value]
+    if special and (plots or out is not None):
+        raise UsageError(f"{special[0]} only prints its table", remedy="Leave out --out and --plot")
+    if len(special) > 1:
+        raise UsageError(f"{' and '.join(special)} are tables of their own", remedy="Ask for one of them")
     try:
+        if soundfont is not None:
+            _print_played(played.run(data, soundfont, weights, chunk_ms=chunk_ms, progress=talk), json_output)
+            return
         if robustness:
             found = evaluation.robustness(
                 data,
                 weights,
                 chunk_ms=chunk_ms,
                 sets=sets or tuple(evaluation.SETS),
-                progress=lambda name: output.talk(f"{system}: {name}"),
+                progress=talk,
             )
             _print_tables(found, evaluation.robustness_table, json_output)
             return
@@ -114,7 +124,7 @@ def evaluate(
                 data,
                 weights,
                 sets=sets or tuple(evaluation.SETS),
-                progress=lambda name: output.talk(f"{system}: {name}"),
+                progress=talk,
             )
             _print_tables(heard, evaluation.latency_table, json_output)
             return
@@ -126,7 +136,7 @@ def evaluate(
             sets=sets or tuple(evaluation.SETS),
             plot=plots,
             decision_ms=decision_ms,
-            progress=lambda name: output.talk(f"{system}: {name}"),
+            progress=talk,
         )
     except FileNotFoundError as error:
         raise InputError(
@@ -163,6 +173,17 @@ def _print_tables(
         return
     for name in next(iter(found.values())):
         output.data(f"{name}\n\n{table(dict(found), name)}\n")
+
+
+def _print_played(found: list[PlayedScores], json_output: bool) -> None:
+    from dataclasses import asdict
+
+    from inference.training.played import table
+
+    if json_output:
+        output.as_json([asdict(row) for row in found])
+    else:
+        output.data(table(found))
 
 
 def _plots(notes: object, out: Path) -> None:
