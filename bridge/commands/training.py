@@ -123,6 +123,7 @@ def evaluate(
             heard = evaluation.latencies(
                 data,
                 weights,
+                chunk_ms=chunk_ms,
                 sets=sets or tuple(evaluation.SETS),
                 progress=talk,
             )

@@ -146,10 +146,11 @@ def latencies(
     data: Path,
     weights: str | None = None,
     *,
+    chunk_ms: float | None = None,
     sets: Iterable[str] = tuple(SETS),
     progress: Callable[[str], None] = lambda name: None,
 ) -> dict[float, dict[str, list[Scores]]]:
-    """Scores per set for each delay the network can decide after, heard hop by hop as live.
+    """Scores per set for each delay the network can decide after.
 
     Keys are milliseconds from a sound to its note at the latest, the hop that has to fill included;
     arguments as of `run`.
@@ -159,7 +160,7 @@ def latencies(
         transcriber = open_transcriber("piano", weights, decision_ms=decision)
         total = decision + 1000 * transcriber.hop / transcriber.rate
         progress(f"{total:g} ms")
-        found[total] = run(data, None, weights, sets=sets, decision_ms=decision).scores
+        found[total] = run(data, None, weights, chunk_ms=chunk_ms, sets=sets, decision_ms=decision).scores
     return found
 
 
