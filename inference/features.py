@@ -118,9 +118,9 @@ class MelSpectrogram(Framed[Carried]):
 
 @dataclass(frozen=True)
 class LevelConfig:
-    """How a stream is brought to one level: by the largest sample so far, which fades from memory.
+    """How a stream is brought to one level: by the largest sample so far, which slowly fades from memory.
 
-    At first nobody knows how loud it will be. A peak is assumed, and fades quickly while there is sound.
+    Slowly, because all that moves the level moves the velocities that are heard.
     """
 
     target: float = 0.9
@@ -129,11 +129,8 @@ class LevelConfig:
     """Largest sample of a stream that nothing is known of."""
     quietest: float = 0.02
     """Smallest peak that is brought to the target; nothing is amplified more than that."""
-    fading_db_per_minute: float = 6.0
-    first_fading_db: float = 24.0
-    """What the assumption fades by in all, as more and more is heard."""
-    first_s: float = 15.0
-    """Seconds of sound after which two thirds of that are over."""
+    fading_db_per_minute: float = 2.0
+    """In minutes of sound; silence changes nothing."""
 
 
 @dataclass(frozen=True)
@@ -154,14 +151,10 @@ class LogFrequencyConfig:
 
 
 class Levelled(NamedTuple):
-    """Samples that coming frames still need, and what is known of the stream's level, `(batch,)` each.
-
-    `peak` is the logarithm of the largest sample so far, `heard` the number of frames with sound.
-    """
+    """Samples that coming frames still need, and the logarithm of the largest so far, `(batch,)`."""
 
     samples: Tensor
     peak: Tensor
-    heard: Tensor
 
 
 class LogFrequencySpectrogram(Framed[Levelled]):
@@ -181,38 +174,30 @@ class LogFrequencySpectrogram(Framed[Levelled]):
             taper = _tensor(get_window_dispatch("hann", window))
             self.register_buffer(f"taper{index}", taper / taper.sum() * 512, persistent=False)
         self.filters = FilterBank([_triangles(config, window) for window in config.windows])
-        level, per_second = config.level, config.rate / config.hop
-        self.fading = level.fading_db_per_minute / 60 / per_second * _LOG_PER_DB
-        self.first_frames = level.first_s * per_second
-        self.first_fading = level.first_fading_db / self.first_frames * _LOG_PER_DB
+        self.fading = config.level.fading_db_per_minute / 60 * config.hop / config.rate * _LOG_PER_DB
 
     def init_state(self, batch: int) -> Levelled:
         samples = self._no_samples(batch)
-        assumed = samples.new_full((batch,), math.log(self.config.level.assumed))
-        return Levelled(samples, assumed, torch.zeros_like(assumed))
+        return Levelled(samples, samples.new_full((batch,), math.log(self.config.level.assumed)))
 
     def step(self, x: Tensor, state: Levelled) -> tuple[Tensor, Levelled]:
         frames, count, left = self._cut(x, state.samples)
-        features, peak, heard = self._levelled(frames, state)
-        if not count:
-            return features[:, :0], state._replace(samples=left)
-        return features, Levelled(left, peak, heard)
+        features, peak = self._levelled(frames, state.peak)
+        return features[:, :count], Levelled(left, peak if count else state.peak)
 
     def at_its_level(self, x: Tensor) -> Tensor:
         frames, count, _ = self._cut(x, self._no_samples(len(x)))
         return self._scaled(self._magnitude(frames))[:, :count]
 
-    def _levelled(self, frames: Tensor, state: Levelled) -> tuple[Tensor, Tensor, Tensor]:
+    def _levelled(self, frames: Tensor, peak: Tensor) -> tuple[Tensor, Tensor]:
         level = self.config.level
         newest = frames[..., -self.hop :].abs().amax(-1)
-        sounds = (newest > level.quietest / 10).to(newest)
-        heard = state.heard[:, None] + sounds.cumsum(1)
         # Where the logarithm has what it lost added again, the peak is a running maximum.
-        lost = (sounds * self.first_fading * torch.exp(-heard / self.first_frames) + self.fading).cumsum(1)
+        lost = ((newest > level.quietest / 10).to(newest) * self.fading).cumsum(1)
         loudness = newest.clamp(min=1e-9).log() + lost
-        peaks = torch.cat([state.peak[:, None], loudness], 1).cummax(1).values[:, 1:] - lost
+        peaks = torch.cat([peak[:, None], loudness], 1).cummax(1).values[:, 1:] - lost
         gain = level.target / peaks.exp().clamp(min=level.quietest)
-        return self._scaled(self._magnitude(frames) * gain[..., None]), peaks[:, -1], heard[:, -1]
+        return self._scaled(self._magnitude(frames) * gain[..., None]), peaks[:, -1]
 
     def _magnitude(self, frames: Tensor) -> Tensor:
         spectra = [self._spectrum(index, frames) for index in range(self.channels)]

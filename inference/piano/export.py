@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from functools import cache
-from itertools import repeat
+from itertools import islice, repeat
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -19,13 +20,21 @@ from inference import weights
 from inference.events import NoteCollector, merge
 from inference.piano.config import CONFIGS
 from inference.piano.decode import DecodeSettings, DecodeState, Frame, decode, finish
+from inference.piano.mix import MixConfig
 from inference.piano.network import PianoNetwork
+from inference.piano.refit import RefitConfig, refit_velocity
+from inference.piano.train import diet
 from inference.piano.transcriber import PianoTranscriber, decode_settings
 from inference.training import scores
 from inference.training.corpus import RATE, read_audio
 from inference.training.evaluate import read_reference
 from inference.training.scores import Table
 
+log = logging.getLogger(__name__)
+
+REFIT_MIX = MixConfig(recorded=0.6, silent=0.0)
+REFIT_BATCHES, REFIT_SEED = 150, 77
+"""Half an hour of recorded and sampled pianos, none of them modelled."""
 ONSETS = (0.2, 0.25, 0.3, 0.35, 0.4, 0.45, 0.5, 0.55)
 OFFSETS = (0.3, 0.4, 0.5, 0.6)
 LATE = ((0.7, 0.1), (0.7, 0.2), (0.8, 0.05), (0.8, 0.1), (0.8, 0.2), (0.9, 0.05), (0.9, 0.1), (1.0, 0.1))
@@ -54,13 +63,19 @@ def export(
     """Write the averaged weights of a run's checkpoint as `out` (safetensors, half precision).
 
     Thresholds are chosen for each delay, on `maps/software/validation` only, with the weights as
-    rounded. Returns them by delay in samples.
+    rounded. Returns them by delay in samples. Velocity is read anew where the run's data is still there.
     """
     state = torch.load(folder / "checkpoint.pt", weights_only=True)
     network = PianoNetwork(CONFIGS[config])
+    network.load_state_dict(state["average"])
+    if (folder / "banks.npz").exists():
+        mix = diet(folder, data, network, REFIT_MIX, REFIT_SEED, modelled=0.0)
+        refit_velocity(network, islice(mix, REFIT_BATCHES), RefitConfig())
+    else:
+        log.warning("velocity is not read anew: %s holds no data", folder)
     tensors = {
         name: value.half().float() if value.is_floating_point() else value
-        for name, value in state["average"].items()
+        for name, value in network.state_dict().items()
     }
     network.load_state_dict(tensors)
     recordings = sorted((data / "maps" / "software" / "validation").glob("*.ogg"))

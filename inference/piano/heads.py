@@ -45,11 +45,19 @@ class DecisionHead(Streaming[Tensor]):
         # What all keys do together tells of the pedal.
         pooled = torch.cat([x.mean(2), x.amax(2)], -1)
         pedal = self.pedal(pooled)[:, :, None].expand(-1, -1, x.shape[2], -1)
-        if self.hindsight:
-            joined = torch.cat([state, x], 1)
-            seen = [joined[:, self.hindsight - back :][:, :frames] for back in self.looks]
-            x, state = torch.cat(seen, -1), joined[:, frames:]
-        return torch.cat([self.keys(self.mix(x)), pedal], -1), state
+        joined = torch.cat([state, x], 1) if self.hindsight else x
+        return torch.cat([self.keys(self._view(joined, frames)), pedal], -1), joined[:, frames:]
+
+    def view(self, hidden: Tensor) -> Tensor:
+        """What the last layer reads keys from, of a whole `(batch, frames, 88, hidden)`."""
+        return self._view(torch.cat([self.init_state(len(hidden)), hidden], 1), hidden.shape[1])
+
+    def _view(self, joined: Tensor, frames: int) -> Tensor:
+        if not self.hindsight:
+            return joined
+        seen = [joined[:, self.hindsight - back :][:, :frames] for back in self.looks]
+        mixed: Tensor = self.mix(torch.cat(seen, -1))
+        return mixed
 
 
 def begin_at_priors(layer: nn.Linear) -> None:

@@ -16,7 +16,7 @@ from torch.multiprocessing.spawn import spawn
 from torch.utils.data import DataLoader
 
 from inference import weights
-from inference.piano.config import CONFIGS, PianoConfig
+from inference.piano.config import CONFIGS
 from inference.piano.losses import LossConfig, joint_loss, recursive_loss
 from inference.piano.mix import Batch, Mix, MixConfig
 from inference.piano.network import PianoNetwork
@@ -75,7 +75,7 @@ def _rank(rank: int, settings: PianoRun, meeting: str) -> None:
     network = PianoNetwork(config)
     if settings.start:
         begin_from(network, weights.read(settings.start).tensors)
-    batches = _batches(settings, config, network, settings.seed * 1000 + rank)
+    batches = _batches(settings, network, settings.seed * 1000 + rank)
     noise = torch.Generator().manual_seed(settings.seed * 1000 + rank)
     seconds = settings.mix.batch * settings.mix.chunk_s
     progress = train(
@@ -94,28 +94,44 @@ def _rank(rank: int, settings: PianoRun, meeting: str) -> None:
         dist.destroy_process_group()
 
 
-def _batches(settings: PianoRun, config: PianoConfig, network: PianoNetwork, seed: int) -> Iterator[Batch]:
-    recordings = corpus.open_recordings(settings.folder)
-    performances = corpus.open_performances(settings.folder / "performances.npz")
-    banks = pianos.read_banks(settings.folder / "banks.npz")
-    mix = Mix(
-        config,
-        copy.deepcopy(network.front_end),
-        recordings,
-        Sampler(performances, banks, _shares([bank.name for bank in banks])),
-        Augment(corpus.load_rooms(settings.data / "rooms")),
-        settings.mix,
-        seed,
-    )
-    log.info("%d recordings, %d performances, %d pianos", len(recordings), len(performances), len(banks))
+def _batches(settings: PianoRun, network: PianoNetwork, seed: int) -> Iterator[Batch]:
+    mix = diet(settings.folder, settings.data, network, settings.mix, seed)
     return iter(DataLoader(mix, batch_size=None, num_workers=1, prefetch_factor=6))
 
 
-def _shares(names: Sequence[str]) -> Floats:
-    """How often each piano plays: recorded ones twice as often as SoundFonts, modelled ones 35 % in all."""
+def diet(
+    folder: Path, data: Path, network: PianoNetwork, mix: MixConfig, seed: int, modelled: float = 0.35
+) -> Mix:
+    """What a network learns from, out of the data that was prepared in a run's folder.
+
+    Args:
+        folder: of the run.
+        data: has the rooms.
+        network: gives the front end and the labels' delay.
+        mix: how chunks are made up.
+        seed: of all that is drawn by chance.
+        modelled: part of the sampled chunks that is played on modelled pianos.
+    """
+    recordings = corpus.open_recordings(folder)
+    performances = corpus.open_performances(folder / "performances.npz")
+    banks = pianos.read_banks(folder / "banks.npz")
+    log.info("%d recordings, %d performances, %d pianos", len(recordings), len(performances), len(banks))
+    return Mix(
+        network.config,
+        copy.deepcopy(network.front_end),
+        recordings,
+        Sampler(performances, banks, _shares([bank.name for bank in banks], modelled)),
+        Augment(corpus.load_rooms(data / "rooms")),
+        mix,
+        seed,
+    )
+
+
+def _shares(names: Sequence[str], part: float) -> Floats:
+    """How often each piano plays: recorded ones twice as often as SoundFonts, modelled ones `part` in all."""
     modelled = np.array([name.startswith(MODELLED) for name in names])
     share = np.array([1.0 if "-" in name else 2.0 for name in names])
-    share[modelled] = 0.35 / 0.65 * share[~modelled].sum() / max(1, modelled.sum())
+    share[modelled] = part / (1 - part) * share[~modelled].sum() / max(1, modelled.sum())
     shares: Floats = (share / share.sum()).astype(np.float32)
     return shares
 
