@@ -1,0 +1,1 @@
+"""MTMS: beats, downbeats and dynamics (arXiv 2510.18190)."""
