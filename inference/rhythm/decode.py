@@ -179,8 +179,8 @@ def _best_path(
         cost[(interval < shortest - 0.5) | (interval > longest)] = -_NEVER
         options = score[before] - cost[:, None]  # (slot now, place before, slot before)
         chosen = options.argmax(2)
-        value = np.take_along_axis(options, chosen[..., None], 2)[..., 0].T  # (place before, slot now)
-        _enter(score[now], steps, now, value, chosen.T.astype(np.int8), change, places)
+        reached = np.take_along_axis(options, chosen[..., None], 2)[..., 0].T  # (place before, slot now)
+        _enter(score[now], steps, now, reached, chosen.T.astype(np.int8), change, places)
         score[now, :, reach] = best
         score[now] += earned[now - reach][:, None]
         intervals[now, :reach] = np.maximum(interval, 1)
