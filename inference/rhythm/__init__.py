@@ -5,12 +5,15 @@ from __future__ import annotations
 from dataclasses import replace
 
 from inference import weights as files
+from inference.rhythm.bars import BarNetwork
 from inference.rhythm.config import CONFIGS
 from inference.rhythm.decode import DecodeSettings
 from inference.rhythm.listener import RhythmListener
 from inference.rhythm.network import RhythmNetwork
 
 DEFAULT_WEIGHTS = "rhythm"
+BARS = "bars."
+"""Prefix of the tensors of the network that places bars."""
 
 
 def load(
@@ -32,9 +35,15 @@ def load(
     """
     stored = files.read(weights or DEFAULT_WEIGHTS)
     network = RhythmNetwork(CONFIGS[stored.metadata["config"]])
-    network.load_state_dict(stored.tensors)
+    own = {name: value for name, value in stored.tensors.items() if not name.startswith(BARS)}
+    network.load_state_dict(own)
+    bars = None
+    if len(own) < len(stored.tensors):
+        bars = BarNetwork()
+        bars.load_state_dict({n.removeprefix(BARS): v for n, v in stored.tensors.items() if n not in own})
     tuned = {name: float(stored.metadata[name]) for name in TUNED if name in stored.metadata}
-    return RhythmListener(network, hinted(replace(DecodeSettings(), **tuned), meters, tempo))  # type: ignore[arg-type]
+    settings = hinted(replace(DecodeSettings(), **tuned), meters, tempo)  # type: ignore[arg-type]
+    return RhythmListener(network, settings, bars)
 
 
 TUNED = (

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from inference.events import Beat
 from inference.rhythm.config import FrontEndConfig
 
-Floats = NDArray[np.float64]
+Floats = NDArray[np.float64] | NDArray[np.float32]
 _NEVER = -1e9
 
 
@@ -43,11 +43,11 @@ class DecodeSettings:
     slowest_bpm: float = 30.0
     fastest_bpm: float = 240.0
     meters: tuple[int, ...] = (2, 3, 4)
-    beat_bias: float = 0.5
+    beat_bias: float = 0.0
     beat_limit: float = 5.0
     downbeat_bias: float = 0.0
     downbeat_weight: float = 0.6
-    jump: float = 8.0
+    jump: float = 30.0
     usual_bpm: float = 110.0
     unusual: float = 0.3
     meter_change: float = 6.0
@@ -156,14 +156,15 @@ def _best_path(
     reach = int((np.arange(len(frames)) - np.searchsorted(frames, frames - longest)).max()) or 1
     first, count = frames[0] - 10 * int(longest) - reach, len(places.of)
     padded = np.concatenate([first + np.arange(reach), frames])
-    score = np.full((len(padded), count, reach + 1), _NEVER)
-    intervals = np.ones((len(padded), reach + 1))
+    score = np.full((len(padded), count, reach + 1), _NEVER, np.float32)
+    logs = np.zeros((len(padded), reach + 1))  # of the interval that each slot stands for
     steps = _Steps(
         np.zeros((len(padded), count, reach), np.int8),
         np.zeros((len(padded), len(places.first), reach), np.int8),
         np.full(len(padded), -1, np.int64),
     )
     change = -settings.meter_change * (1 - np.eye(len(places.first)))
+    usual = np.log(60 * config.frames_per_second / settings.usual_bpm)
     best, best_at, ended = 0.0, -1, reach
     for now in range(reach, len(padded)):
         while padded[ended] < padded[now] - longest:
@@ -171,19 +172,20 @@ def _best_path(
                 best, best_at = value, ended
             ended += 1
         before = now - 1 - np.arange(reach)
-        interval = (padded[now] - padded[before]).astype(np.float64)
-        ratio = np.log(interval[:, None] / intervals[before])
+        interval = padded[now] - padded[before]
+        log = np.log(interval)
+        odd = settings.unusual * ((log - usual) / np.log(2)) ** 2
+        odd[(interval < shortest - 0.5) | (interval > longest)] = -_NEVER
+        ratio = log[:, None] - logs[before]
         ratio[:, reach] = 0
-        bpm = 60 * config.frames_per_second / interval
-        cost = settings.jump * ratio**2 + settings.unusual * np.log2(bpm / settings.usual_bpm)[:, None] ** 2
-        cost[(interval < shortest - 0.5) | (interval > longest)] = -_NEVER
+        cost = (settings.jump * ratio**2 + odd[:, None]).astype(np.float32)
         options = score[before] - cost[:, None]  # (slot now, place before, slot before)
         chosen = options.argmax(2)
         reached = np.take_along_axis(options, chosen[..., None], 2)[..., 0].T  # (place before, slot now)
         _enter(score[now], steps, now, reached, chosen.T.astype(np.int8), change, places)
         score[now, :, reach] = best
         score[now] += earned[now - reach][:, None]
-        intervals[now, :reach] = np.maximum(interval, 1)
+        logs[now, :reach] = log
         steps.earlier[now] = best_at
     return [(int(padded[at]), place) for at, place in _trace(score, steps, places)]
 

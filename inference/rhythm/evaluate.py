@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from inference.events import Beat
 from inference.resample import resample
 from inference.rhythm import load
-from inference.rhythm.decode import decode, pick_peaks
+from inference.rhythm.decode import pick_peaks
 from inference.rhythm.listener import Frames, RhythmListener
 from inference.training.beats import BeatTable, beats_file, read_beats, with_played_dynamics
 from inference.training.corpus import RATE, read_audio, read_notes
@@ -102,7 +102,7 @@ def frames_of(listener: RhythmListener, path: Path) -> Frames:
 def score(name: str, reference: BeatTable, listener: RhythmListener, frames: Frames) -> BeatScores:
     """Decode and compare."""
     config = listener.config
-    beats = decode(frames.beat, frames.downbeat, listener.settings, config)
+    beats = listener.beats(frames)
     peaks = pick_peaks(frames.beat), pick_peaks(frames.downbeat)
     times = [(p * config.hop - config.early) / config.rate for p in peaks]
     at = np.clip(np.rint((reference.time * config.rate + config.early) / config.hop), 0, len(frames.beat) - 1)

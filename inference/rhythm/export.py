@@ -14,11 +14,12 @@ from numpy.typing import NDArray
 
 from inference import weights
 from inference.resample import resample
-from inference.rhythm import TUNED
+from inference.rhythm import BARS, TUNED
+from inference.rhythm.bars import BarNetwork
 from inference.rhythm.config import CONFIGS, FrontEndConfig
-from inference.rhythm.decode import DecodeSettings, decode
+from inference.rhythm.decode import DecodeSettings
 from inference.rhythm.evaluate import f1, frames_of, recordings, seconds
-from inference.rhythm.listener import RhythmListener
+from inference.rhythm.listener import Frames, RhythmListener
 from inference.rhythm.network import RhythmNetwork
 from inference.training.beats import BeatTable, beats_file, read_beats
 from inference.training.corpus import RATE, read_performance
@@ -27,26 +28,20 @@ from inference.training.pianos import read_banks
 from inference.training.sampler import Sampler
 
 TRIED: dict[str, tuple[float, ...]] = {
-    "beat_bias": (-0.5, 0.0, 0.5, 1.0, 1.5, 2.0),
-    "unusual": (0.0, 0.3, 0.6, 1.0, 1.5),
-    "usual_bpm": (80.0, 95.0, 110.0, 130.0),
-    "jump": (4.0, 8.0, 16.0, 32.0, 64.0),
-    "downbeat_weight": (0.3, 0.6, 1.0, 1.5),
-    "downbeat_bias": (-0.5, 0.0, 0.5, 1.0),
-    "meter_change": (3.0, 6.0, 10.0),
-    "beat_limit": (3.0, 5.0, 8.0),
-    "pause": (8.0, 16.0),
+    "beat_bias": (-0.4, 0.0, 0.3),
+    "jump": (15.0, 30.0, 60.0),
+    "meter_change": (3.0, 6.0, 12.0),
 }
 """Settings of the decoder that are tried, one after the other."""
-EXCERPT_S = 90.0
+BEGIN_S, END_S = 15.0, 75.0
+"""Which part of each piece is listened to."""
 
 
 @dataclass(frozen=True)
 class Music:
-    """Logits of one excerpt, and its beats and downbeats in seconds."""
+    """What was heard of one excerpt, and its beats and downbeats in seconds."""
 
-    beat: NDArray[np.float64]
-    downbeat: NDArray[np.float64]
+    frames: Frames
     beats: NDArray[np.float64]
     downbeats: NDArray[np.float64]
 
@@ -70,9 +65,16 @@ def export(
         for name, value in state["average"].items()
     }
     network.load_state_dict(tensors)
-    listener = RhythmListener(network)
+    bars = None
+    if (folder / "bars.pt").is_file():
+        bars = BarNetwork()
+        stored = torch.load(folder / "bars.pt", weights_only=True)
+        stored = {name: value.half().float() for name, value in stored.items()}
+        bars.load_state_dict(stored)
+        tensors |= {f"{BARS}{name}": value for name, value in stored.items()}
+    listener = RhythmListener(network, bars=bars)
     music = validation_music(listener, data, folder / "banks.npz")
-    settings, best = tune(music, listener.config, progress)
+    settings = tune(music, listener, progress)
     metadata = {
         "config": config,
         **{name: str(getattr(settings, name)) for name in TUNED},
@@ -83,54 +85,57 @@ def export(
         known = weights.checksums() | {out.name: hashlib.sha256(out.read_bytes()).hexdigest()}
         lines = "".join(f"{digest}  {name}\n" for name, digest in sorted(known.items()))
         (out.parent / "SHA256SUMS").write_text(lines)
-    beat, downbeat = measure(music, settings, listener.config)
-    return f"validation: mean {best:.3f}, beats {beat:.3f}, downbeats {downbeat:.3f} in {len(music)} excerpts"
+    beat, downbeat = measure(music, listener)
+    return f"validation: beats {beat:.3f}, downbeats {downbeat:.3f} in {len(music)} excerpts"
 
 
 def validation_music(listener: RhythmListener, data: Path, banks: Path) -> list[Music]:
-    """The recordings, and one performance of each ASAP validation piece, from their beginnings."""
+    """Parts of the recordings, and of one performance of each ASAP validation piece."""
     music = []
     for path, beats in recordings(data / "maps" / "software" / "validation"):
         found = frames_of(listener, path)
-        music.append(_music(found.beat, found.downbeat, beats, listener.config))
+        music.append(_music(found, beats, listener.config))
     for audio, beats in _played(data / "asap" / "validation", banks):
         found = listener.hear(resample(audio, RATE, listener.rate))
-        music.append(_music(found.beat, found.downbeat, beats, listener.config))
+        music.append(_music(found, beats, listener.config))
     return music
 
 
 def tune(
-    music: Sequence[Music], config: FrontEndConfig, progress: Callable[[str], None] = lambda line: None
-) -> tuple[DecodeSettings, float]:
-    """The settings of `TRIED` with the largest mean of beat and downbeat F1, and that mean."""
-    settings = DecodeSettings()
-    best = float(np.mean(measure(music, settings, config)))
+    music: Sequence[Music], listener: RhythmListener, progress: Callable[[str], None] = lambda line: None
+) -> DecodeSettings:
+    """The settings of `TRIED` with the largest mean of beat and downbeat F1; the listener has them then."""
+    best = float(np.mean(measure(music, listener)))
     for name, values in TRIED.items():
+        chosen = listener.settings
         for value in values:
-            other = replace(settings, **{name: value})  # type: ignore[arg-type]
-            if other != settings and (score := float(np.mean(measure(music, other, config)))) > best:
-                settings, best = other, score
-        progress(f"{name} {getattr(settings, name)}: {best:.4f}")
-    return settings, best
+            listener.settings = replace(chosen, **{name: value})  # type: ignore[arg-type]
+            if listener.settings != chosen and (score := float(np.mean(measure(music, listener)))) > best:
+                chosen, best = listener.settings, score
+            listener.settings = chosen
+        progress(f"{name} {getattr(chosen, name)}: {best:.4f}")
+    return listener.settings
 
 
-def measure(music: Sequence[Music], settings: DecodeSettings, config: FrontEndConfig) -> tuple[float, float]:
+def measure(music: Sequence[Music], listener: RhythmListener) -> tuple[float, float]:
     """Mean beat and downbeat F1."""
     scores = []
     for one in music:
-        beats = decode(one.beat, one.downbeat, settings, config)
-        down = seconds([beat for beat in beats if beat.position == 0], config.rate)
-        scores.append((f1(one.beats, seconds(beats, config.rate)), f1(one.downbeats, down)))
+        beats = listener.beats(one.frames)
+        down = seconds([beat for beat in beats if beat.position == 0], listener.rate)
+        scores.append((f1(one.beats, seconds(beats, listener.rate)), f1(one.downbeats, down)))
     beat, downbeat = np.mean(scores, 0)
     return float(beat), float(downbeat)
 
 
-def _music(
-    beat: NDArray[np.float64], downbeat: NDArray[np.float64], beats: BeatTable, config: FrontEndConfig
-) -> Music:
-    frames = min(len(beat), int(EXCERPT_S * config.frames_per_second))
-    inside = beats.time < frames / config.frames_per_second - 0.1
-    return Music(beat[:frames], downbeat[:frames], beats.time[inside], beats.time[inside & beats.downbeat])
+def _music(frames: Frames, beats: BeatTable, config: FrontEndConfig) -> Music:
+    rate, total = config.frames_per_second, len(frames.beat)
+    first = int(BEGIN_S * rate) if total > 2 * BEGIN_S * rate else 0
+    last = min(total, int(END_S * rate))
+    inside = (beats.time > first / rate) & (beats.time < last / rate)
+    times = beats.time - first / rate
+    kept = Frames(*(column[first:last] for column in vars(frames).values()))
+    return Music(kept, times[inside], times[inside & beats.downbeat])
 
 
 def _played(folder: Path, banks: Path) -> list[tuple[Floats, BeatTable]]:
@@ -147,8 +152,6 @@ def _played(folder: Path, banks: Path) -> list[tuple[Floats, BeatTable]]:
     found = []
     for path in pieces.values():
         notes = read_performance(path).notes
-        notes = notes.select(notes.onset < EXCERPT_S + 2)
-        found.append(
-            (sampler.play(notes, random, int((EXCERPT_S + 1) * RATE))[0], read_beats(beats_file(path)))
-        )
+        notes = notes.select(notes.onset < END_S + 2)
+        found.append((sampler.play(notes, random, int((END_S + 1) * RATE))[0], read_beats(beats_file(path))))
     return found

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -11,9 +11,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from inference.events import Events
+from inference.events import Beat, Events
 from inference.features import Carried
-from inference.rhythm.config import Task
+from inference.rhythm.bars import BarNetwork, beat_frames, hear_bars, place_bars
+from inference.rhythm.config import Input, Task
 from inference.rhythm.decode import DecodeSettings, decode
 from inference.rhythm.loudness import BandPowers, features, levelled
 from inference.rhythm.network import RhythmNetwork
@@ -36,8 +37,9 @@ class ListenerState(NamedTuple):
 
 @dataclass(frozen=True)
 class Frames:
-    """What the network thinks of a recording: logits `(frames,)`, dynamics `(frames, 6)`."""
+    """What the network saw `(frames, bands)`, and its logits: `(frames,)`, dynamics `(frames, 6)`."""
 
+    seen: NDArray[np.float32]
     beat: NDArray[np.float64]
     downbeat: NDArray[np.float64]
     dynamics: NDArray[np.float64]
@@ -49,9 +51,17 @@ class RhythmListener:
     Nothing is final before the end; memory grows by 0.1 MB a second.
     """
 
-    def __init__(self, network: RhythmNetwork, settings: DecodeSettings | None = None) -> None:
+    def __init__(
+        self,
+        network: RhythmNetwork,
+        settings: DecodeSettings | None = None,
+        bars: BarNetwork | None = None,
+    ) -> None:
         config = network.config.front_end
+        if bars is not None and config.input is not Input.FUSED:
+            raise ValueError("bars are heard from a fused input only")
         self.network, self.settings = network.eval(), settings or DecodeSettings()
+        self.bars = None if bars is None else bars.eval()
         self.config = config
         self.rate, self.hop = config.rate, config.hop
         self.latency = _LONGEST_S * self.rate
@@ -80,9 +90,18 @@ class RhythmListener:
         if not state.powers:
             return Events(0)
         powers = torch.cat(state.powers, 1)
-        found = self.frames(powers)
-        beats = decode(found.beat, found.downbeat, self.settings, self.config)
-        return Events(powers.shape[1] * self.hop, beats=beats)
+        return Events(powers.shape[1] * self.hop, beats=self.beats(self.frames(powers)))
+
+    def beats(self, found: Frames) -> tuple[Beat, ...]:
+        """Beats in bars, times in samples at `rate`."""
+        if self.bars is None:
+            return decode(found.beat, found.downbeat, self.settings, self.config)
+        uncounted = replace(self.settings, meters=(1,), downbeat_weight=0.0)
+        beats = decode(found.beat, found.downbeat, uncounted, self.config)
+        if not beats:
+            return ()
+        logits = hear_bars(self.bars, found.seen, beat_frames(beats, self.config))
+        return place_bars(beats, logits, self.settings)
 
     def hear(self, audio: NDArray[np.float32]) -> Frames:
         """What the network thinks of audio `(samples,)` at `rate`."""
@@ -98,7 +117,7 @@ class RhythmListener:
                 for piece, keep in _windows(seen, self.network.config.scale**2, self.config.frames_per_second)
             ]
         joined = {task: torch.cat([part[task] for part in parts]).double().numpy() for task in parts[0]}
-        return Frames(joined[Task.BEAT], joined[Task.DOWNBEAT], joined[Task.DYNAMICS])
+        return Frames(seen[0].numpy(), joined[Task.BEAT], joined[Task.DOWNBEAT], joined[Task.DYNAMICS])
 
 
 def _windows(seen: Tensor, grid: int, rate: float) -> list[tuple[Tensor, slice]]:

@@ -12,10 +12,11 @@ import numpy as np
 import torch
 
 from inference import weights
-from inference.rhythm.config import CONFIGS
+from inference.rhythm.config import CONFIGS, Input
 from inference.rhythm.losses import LossConfig, rhythm_loss
 from inference.rhythm.mix import Mix, MixConfig
 from inference.rhythm.network import RhythmNetwork
+from inference.rhythm.train_bars import collect, fit
 from inference.training import corpus, pianos
 from inference.training.augment import Augment, AugmentConfig
 from inference.training.beats import BeatTable, beats_file, read_beats, with_played_dynamics
@@ -42,6 +43,8 @@ class RhythmRun:
     performances_per_piece: int = 3
     start: str | None = None
     """Shipped name or path of the weights to begin from, instead of from chance."""
+    bar_excerpts: int = 240
+    """Minutes of music from which the network that places bars learns; 0: none is trained."""
 
 
 def run(settings: RhythmRun) -> Progress:
@@ -52,16 +55,21 @@ def run(settings: RhythmRun) -> Progress:
     torch.manual_seed(settings.seed)
     network = RhythmNetwork(CONFIGS[settings.config])
     if settings.start:
-        network.load_state_dict(weights.read(settings.start).tensors)
+        stored = weights.read(settings.start).tensors
+        network.load_state_dict({name: stored[name] for name in network.state_dict()})
+    mix = open_mix(settings, network)
     progress = train(
         network,
-        iter(open_mix(settings, network)),
+        iter(mix),
         lambda net, batch: rhythm_loss(net, batch, settings.loss),  # type: ignore[arg-type]
         settings.loop,
         settings.folder,
         settings.mix.batch * settings.mix.chunk_s,
     )
     log.info("done: %.1f h of audio in %d steps", progress.seen_s / 3600, progress.steps)
+    if settings.bar_excerpts and mix.front_end.input is Input.FUSED:
+        examples = collect(mix, settings.bar_excerpts, settings.seed * 1000 + 1, log.info)
+        torch.save(fit(examples).state_dict(), settings.folder / "bars.pt")
     return progress
 
 
