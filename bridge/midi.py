@@ -85,13 +85,15 @@ def write_midi(
     lanes: Iterable[LanePoint] = (),
     instrument: InstrumentPreset | None = None,
     tempo: TempoMap | None = None,
+    meters: Iterable[tuple[int, int]] = (),
     name: str = "piano",
     midi_format: Literal[0, 1] = 1,
     ppq: int = PPQ,
 ) -> MidiSummary:
     """Write a standard MIDI file; times are samples at `rate`.
 
-    A note's channel, if it is not 0, goes before the instrument's.
+    A note's channel, if it is not 0, goes before the instrument's. `meters` are `(quarter, quarters per
+    bar)` from which bars are that long.
 
     A time in the file is the nearest tick: at 480 PPQ and the default 120 bpm it is off by at
     most 0.53 ms. Pedals are written when the instrument's pedal is "raw"; with "extended" the
@@ -105,7 +107,8 @@ def write_midi(
     changes = list(control_changes(controls, lanes, rate, instrument))
     written = separate(_on_ticks(note, clock, instrument) for note in playable)
     events = heapq.merge(_note_events(written, instrument), _change_events(changes, clock))
-    header = [*_names(name), *_tempo_events(tempo, ppq)]
+    timing = sorted([*_meter_events(meters, ppq), *_tempo_events(tempo, ppq)], key=itemgetter(0))
+    header = [*_names(name), *timing]
     file = mido.MidiFile(type=midi_format, ticks_per_beat=ppq, charset="utf-8")
     # Hours of music are many messages: each is made when it is written.
     if midi_format == 1:
@@ -305,6 +308,13 @@ def _tempo_events(tempo: TempoMap, ppq: int) -> list[tuple[int, Any]]:
     return [
         (round(piece.beats * ppq), mido.MetaMessage("set_tempo", tempo=piece.us_per_beat))
         for piece in tempo.pieces
+    ]
+
+
+def _meter_events(meters: Iterable[tuple[int, int]], ppq: int) -> list[tuple[int, Any]]:
+    return [
+        (quarter * ppq, mido.MetaMessage("time_signature", numerator=numerator, denominator=4))
+        for quarter, numerator in meters
     ]
 
 

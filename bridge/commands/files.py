@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import click
 
@@ -18,9 +18,11 @@ from bridge.commands.options import (
     hearing_options,
     json_option,
     preset_option,
+    rhythm_options,
     threads_option,
     use_threads,
 )
+from bridge.errors import UsageError
 
 if TYPE_CHECKING:
     from bridge.studio.bounce import BounceOptions, BounceReport, FileResult
@@ -81,6 +83,7 @@ def demo(
 )
 @preset_option("offline")
 @hearing_options
+@rhythm_options
 @channels_option
 @click.option("--picture", is_flag=True, help="Also draw a piano roll beside each MIDI file.")
 @click.option("--skip-existing", is_flag=True, help="Leave files alone whose outputs exist.")
@@ -94,6 +97,11 @@ def bounce(
     pedal: str | None,
     sensitivity: float | None,
     weights: str | None,
+    tempo_map: bool,
+    one_tempo: bool,
+    beats: bool,
+    meters: tuple[int, ...],
+    tempo: tuple[float, float] | None,
     channels: tuple[int, ...] | None,
     picture: bool,
     skip_existing: bool,
@@ -106,13 +114,22 @@ def bounce(
     Reads wav, flac, mp3, ogg, aiff and what else the system can decode, at any rate, mono or stereo. A
     file that cannot be read is reported at the end, and the others are done.
 
-    Example: dawbridge bounce takes/ -o midi --picture
-    """
-    from bridge.studio.bounce import BounceOptions
+    With --tempo-map every heard beat is a quarter of the file, bars begin where they were heard, and
+    no note moves.
 
+    Example: dawbridge bounce takes/ -o midi --tempo-map --picture
+    """
+    from bridge.studio.bounce import BounceOptions, RhythmOptions
+
+    if tempo_map and one_tempo:
+        raise UsageError("--tempo-map and --one-tempo exclude each other", remedy="Give one of them")
+    if (meters or tempo) and not (tempo_map or one_tempo or beats):
+        raise UsageError("--meter and --tempo help to hear beats", remedy="Give --tempo-map too")
+    mode: Literal["heard", "one"] | None = "heard" if tempo_map else "one" if one_tempo else None
+    rhythm = RhythmOptions(mode, beats, meters or None, tempo) if mode or beats else None
     use_threads(threads)
     preset = chosen_preset(presets, "offline", pedal=pedal, sensitivity=sensitivity, weights=weights)
-    options = BounceOptions(preset, channels, skip_existing, dry_run, picture)
+    options = BounceOptions(preset, channels, skip_existing, dry_run, picture, rhythm)
     return _bounce(audio, out, options, json_output)
 
 

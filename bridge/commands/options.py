@@ -78,6 +78,61 @@ class Channels(click.ParamType):  # type: ignore[type-arg, unused-ignore]
         return numbers
 
 
+class Meter(click.ParamType):  # type: ignore[type-arg, unused-ignore]
+    """A meter such as `3/4`, as beats per bar: those of 6/8, 9/8 and 12/8 are dotted quarters."""
+
+    name = "3/4"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """Beats per bar."""
+        if isinstance(value, int):
+            return value
+        over, _, under = str(value).partition("/")
+        if not over.isdigit() or under not in ("1", "2", "4", "8", "16") or not 1 <= int(over) <= 12:
+            self.fail(f"{value!r} is no meter; give 3/4 for example", param, ctx)
+        compound = under in ("8", "16") and int(over) > 3 and int(over) % 3 == 0
+        return int(over) // 3 if compound else int(over)
+
+
+class TempoRange(click.ParamType):  # type: ignore[type-arg, unused-ignore]
+    """Beats per minute, `72`, or from the slowest to the fastest, `60-90`."""
+
+    name = "60-90"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[float, float]:
+        """Slowest and fastest; a single number allows a fifth more or less."""
+        if isinstance(value, tuple):
+            return value
+        try:
+            numbers = [float(part) for part in str(value).split("-")]
+        except ValueError:
+            numbers = []
+        if len(numbers) == 1:
+            numbers = [numbers[0] / 1.2, numbers[0] * 1.2]
+        if len(numbers) != 2 or not 20 <= numbers[0] <= numbers[1] <= 400:
+            self.fail(f"{value!r} is no range of tempi from 20 to 400; give 60-90 for example", param, ctx)
+        return numbers[0], numbers[1]
+
+
+def rhythm_options(function: F) -> F:
+    """What to make of the beats, and what is known of them."""
+    for option in (
+        click.option("--tempo", type=TempoRange(), help="Hint: the tempo, or its range.  [default: 30-240]"),
+        click.option(
+            "meters", "--meter", type=Meter(), multiple=True, help="Hint: a meter that occurs; repeatable."
+        ),
+        click.option("--beats", is_flag=True, help="Also write the beats as JSON beside each MIDI file."),
+        click.option("--one-tempo", is_flag=True, help="As --tempo-map, but one tempo throughout."),
+        click.option(
+            "--tempo-map", is_flag=True, help="Hear the beats, and lay the notes on them: tempo and bars."
+        ),
+    ):
+        function = option(function)
+    return function
+
+
 channels_option = click.option(
     "--channels", type=Channels(), help="Channels of the file to hear, counted from 1.  [default: all]"
 )

@@ -20,10 +20,18 @@ if TYPE_CHECKING:
 
 K = TypeVar("K")
 HERE = "bridge.commands.training:"
-SYSTEM = click.Choice(["piano"])
+SYSTEM = click.Choice(["piano", "rhythm"])
 TRAIN = {
     "piano": (f"{HERE}train_piano", "Train the piano system; goes on where it was stopped."),
     "export": (f"{HERE}train_export", "Make weights of a training's checkpoint."),
+    "rhythm": (
+        "bridge.commands.rhythm:train_rhythm",
+        "Train the rhythm system; goes on where it was stopped.",
+    ),
+    "export-rhythm": (
+        "bridge.commands.rhythm:export_rhythm",
+        "Make weights of a rhythm training's checkpoint.",
+    ),
 }
 
 
@@ -79,7 +87,7 @@ def evaluate(
     soundfont: Path | None,
     json_output: bool,
 ) -> None:
-    """Score SYSTEM on recordings with known notes, through the live path.
+    """Score SYSTEM on recordings with known notes, through the live path; rhythm on known beats.
 
     Example: dawbridge evaluate piano --data data -o scores --plot
     """
@@ -91,6 +99,13 @@ def evaluate(
     def talk(name: str) -> None:
         output.talk(f"{system}: {name}")
 
+    if system == "rhythm":
+        from bridge.commands.rhythm import evaluate_rhythm
+
+        if plots or robustness or chunk_ms is not None:
+            raise UsageError("rhythm has no --plot, --robustness and --chunk-ms", remedy="Leave them out")
+        evaluate_rhythm(data, weights, sets, out, json_output)
+        return
     if plots and out is None:
         raise UsageError("--plot has nowhere to draw", remedy="Give --out FOLDER too")
     for name in sets:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -9,14 +10,17 @@ from pathlib import Path
 from typing import Any, Literal
 
 from bridge.errors import BridgeError, EngineError, UsageError
-from bridge.files import unwritable
+from bridge.files import replacing, unwritable
 from bridge.midi import write_midi
 from bridge.presets import Preset, load
 from bridge.studio.audio import AudioSource, open_audio
 from bridge.studio.targets import Target, find_targets
-from inference.events import Control, LanePoint, Note, NoteCollector
+from bridge.tempo import Grid, beats_as_dict, heard_grid, one_tempo
+from inference.clock import PPQ
+from inference.events import Beat, Control, LanePoint, Note, NoteCollector
 
 Status = Literal["done", "skipped", "planned", "failed"]
+_RHYTHM_CHUNK_MS = 1_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +35,25 @@ class Progress:
 
 
 @dataclass(frozen=True, slots=True)
+class RhythmOptions:
+    """What to do with the beats.
+
+    Args:
+        tempo: `heard`: a tempo per beat; `one`: the middle one throughout; None: as without beats.
+        beats: write them as JSON beside the MIDI file.
+        meters: beats per bar that may occur, None: 2, 3 and 4.
+        range_bpm: slowest and fastest tempo, None: 30 to 240.
+        weights: of the system that hears beats, None: its own.
+    """
+
+    tempo: Literal["heard", "one"] | None = "heard"
+    beats: bool = False
+    meters: tuple[int, ...] | None = None
+    range_bpm: tuple[float, float] | None = None
+    weights: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class BounceOptions:
     """How to bounce.
 
@@ -40,6 +63,7 @@ class BounceOptions:
         skip_existing: leave a source alone if all its outputs exist.
         dry_run: only say what would be done.
         picture: also draw a piano roll beside the MIDI file.
+        rhythm: hear the beats too, and what to make of them; None: no beats, 120 bpm.
     """
 
     preset: Preset | None = None
@@ -47,6 +71,7 @@ class BounceOptions:
     skip_existing: bool = False
     dry_run: bool = False
     picture: bool = False
+    rhythm: RhythmOptions | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +141,7 @@ class Heard:
     notes: list[Note] = field(default_factory=list)
     controls: list[Control] = field(default_factory=list)
     lanes: list[LanePoint] = field(default_factory=list)
+    beats: list[Beat] = field(default_factory=list)
 
 
 def bounce(
@@ -144,13 +170,15 @@ def bounce(
         raise UsageError("there is nothing to bounce", remedy="Give audio files, or a folder that has some")
     results = []
     transcriber: Any = None
+    listener: Any = None
     for index, target in enumerate(targets):
-        outputs = (target.midi, target.picture) if options.picture else (target.midi,)
+        outputs = _outputs(target, options)
         result = _without_hearing(target, outputs, options)
         if result is None:
             transcriber = transcriber or open_system(preset)
+            listener = listener or (open_listener(options.rhythm) if options.rhythm else None)
             report = _reporter(progress, index, len(targets), target.source)
-            result = _bounce_one(target, outputs, transcriber, preset, options, report)
+            result = _bounce_one(target, outputs, transcriber, listener, preset, options, report)
         results.append(result)
         if finished:
             finished(result)
@@ -162,11 +190,16 @@ def hear(
     transcriber: Any,
     chunk_ms: float | None = None,
     report: Callable[[float, float | None], None] | None = None,
+    listener: Any = None,
 ) -> Heard:
-    """Listen to a source from beginning to end, exactly as a live stream does."""
+    """Listen to a source from beginning to end, exactly as a live stream does.
+
+    `listener`, if there is one, hears the beats beside it.
+    """
     from inference.pipeline import Stream, advance
 
     stream = Stream(transcriber, source.rate, source.channels, chunk_ms=chunk_ms)
+    rhythm = listener and Stream(listener, source.rate, source.channels, chunk_ms=_RHYTHM_CHUNK_MS)
     heard, collector = Heard(source.rate), NoteCollector()
 
     def keep(events: Any) -> None:
@@ -178,9 +211,14 @@ def hear(
         stream.push(block)
         heard.samples += block.shape[1]
         keep(advance([stream])[0])
+        if rhythm:
+            rhythm.push(block)
+            advance([rhythm])
         if report:
             report(heard.samples / source.rate, source.seconds)
     keep(stream.finish())
+    if rhythm:
+        heard.beats += rhythm.finish().beats
     heard.notes += collector.close(heard.samples)
     heard.notes.sort(key=lambda note: (note.onset, note.pitch))
     return heard
@@ -200,6 +238,32 @@ def open_system(preset: Preset) -> Any:
         ) from error
 
 
+def open_listener(options: RhythmOptions) -> Any:
+    """What hears beats; whatever keeps it from opening becomes an `EngineError`."""
+    from inference.rhythm import load as load_rhythm
+    from inference.weights import WeightsError
+
+    try:
+        return load_rhythm(options.weights, meters=options.meters, tempo=options.range_bpm)
+    except WeightsError as error:
+        raise EngineError(
+            "the system that hears beats cannot be opened",
+            why=str(error),
+            remedy="Check its weights with: dawbridge doctor",
+        ) from error
+    except ValueError as error:
+        raise UsageError("the hints for the beats do not fit", why=str(error)) from error
+
+
+def _outputs(target: Target, options: BounceOptions) -> tuple[Path, ...]:
+    outputs = [target.midi]
+    if options.picture:
+        outputs.append(target.picture)
+    if options.rhythm and options.rhythm.beats:
+        outputs.append(target.beats)
+    return tuple(outputs)
+
+
 def _without_hearing(target: Target, outputs: tuple[Path, ...], options: BounceOptions) -> FileResult | None:
     """The result of a source that need not be heard."""
     if options.skip_existing and all(output.exists() for output in outputs):
@@ -217,6 +281,7 @@ def _bounce_one(
     target: Target,
     outputs: tuple[Path, ...],
     transcriber: Any,
+    listener: Any,
     preset: Preset,
     options: BounceOptions,
     report: Callable[[float, float | None], None] | None,
@@ -224,7 +289,7 @@ def _bounce_one(
     begin = time.perf_counter()
     try:
         source = open_audio(target.source, options.channels)
-        heard = hear(source, transcriber, preset.latency.chunk_ms, report)
+        heard = hear(source, transcriber, preset.latency.chunk_ms, report, listener)
         warnings = source.warnings + _write(target, heard, preset, options)
     except BridgeError as error:
         return FileResult(target.source, "failed", error=str(error))
@@ -240,6 +305,10 @@ def _write(target: Target, heard: Heard, preset: Preset, options: BounceOptions)
         from bridge.studio.report import piano_roll
 
         piano_roll(target.picture, heard.notes, heard.rate, controls=heard.controls, title=target.source.name)
+    grid, warnings = _grid(heard, options.rhythm)
+    if options.rhythm and options.rhythm.beats:
+        with replacing(target.beats) as part:
+            part.write_text(json.dumps(beats_as_dict(heard.beats, heard.rate), indent=1), encoding="utf-8")
     summary = write_midi(
         target.midi,
         heard.notes,
@@ -248,11 +317,23 @@ def _write(target: Target, heard: Heard, preset: Preset, options: BounceOptions)
         lanes=heard.lanes,
         instrument=preset.instrument,
         name=target.source.stem,
+        tempo=grid.tempo if grid else None,
+        meters=grid.meters if grid else (),
+        ppq=grid.ppq if grid else PPQ,
     )
-    if not summary.outside_range:
-        return []
-    low, high = preset.instrument.key_range
-    return [f"{summary.outside_range} notes outside keys {low} to {high} were left out"]
+    if summary.outside_range:
+        low, high = preset.instrument.key_range
+        warnings.append(f"{summary.outside_range} notes outside keys {low} to {high} were left out")
+    return warnings
+
+
+def _grid(heard: Heard, options: RhythmOptions | None) -> tuple[Grid | None, list[str]]:
+    """The tempo map of a file, and what is to be said about it."""
+    if options is None or options.tempo is None:
+        return None, []
+    make = heard_grid if options.tempo == "heard" else one_tempo
+    grid = make(heard.beats, heard.rate)
+    return grid, [] if grid else ["no sure beats were heard: the tempo is left at 120 bpm"]
 
 
 def _reporter(

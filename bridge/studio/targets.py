@@ -22,6 +22,11 @@ class Target:
         """The piano roll beside the MIDI file."""
         return self.midi.with_suffix(".png")
 
+    @property
+    def beats(self) -> Path:
+        """The beats beside the MIDI file, as JSON."""
+        return self.midi.with_suffix(".beats.json")
+
 
 @dataclass(frozen=True, slots=True)
 class _Found:

@@ -72,11 +72,15 @@ class Sampler:
         if found is None:
             return None
         notes, pedal = found
+        audio, notes = self.play(notes, random, length)
+        return audio, notes, pedal
+
+    def play(self, notes: NoteTable, random: Generator, length: int) -> tuple[Floats, NoteTable]:
+        """Notes on a piano and with a touch of its own: `length` samples, and the notes as struck."""
         velocity, slope = _touch(notes, random)
         notes = replace(notes, velocity=(velocity / 127).astype(np.float32))
         bank = self.banks[random.choice(len(self.banks), p=self.weights)]
-        audio = self._render(bank, notes, slope, random, length)
-        return audio, notes, pedal
+        return self._render(bank, notes, slope, random, length), notes
 
     def _render(self, bank: Bank, notes: NoteTable, slope: float, random: Generator, length: int) -> Floats:
         pitch, velocity = notes.pitch, notes.velocity * 127

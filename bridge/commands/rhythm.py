@@ -1,0 +1,114 @@
+"""Commands for those who train the rhythm system."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import click
+
+from bridge.commands import output
+from bridge.commands.group import SETTINGS
+from bridge.commands.options import FILE, FOLDER, use_threads
+from bridge.errors import InputError, UsageError
+
+
+def evaluate_rhythm(
+    data: Path, weights: str | None, sets: tuple[str, ...], out: Path | None, json_output: bool
+) -> None:
+    """Print the scores of the rhythm system, see `inference.rhythm.evaluate`."""
+    from dataclasses import asdict
+
+    from inference.rhythm import evaluate as evaluation
+
+    for name in sets:
+        if name not in evaluation.SETS:
+            raise UsageError(f"there is no set {name!r}", remedy=f"There are: {', '.join(evaluation.SETS)}")
+    use_threads(1)
+    try:
+        found = evaluation.run(
+            data,
+            out,
+            weights,
+            sets=sets or tuple(evaluation.SETS),
+            progress=lambda name: output.talk(f"rhythm: {name}"),
+        )
+    except FileNotFoundError as error:
+        raise InputError(
+            "there are no recordings to score", why=str(error), remedy="Give their folder with --data"
+        ) from error
+    if json_output:
+        output.as_json({name: [asdict(score) for score in scores] for name, scores in found.items()})
+        return
+    for name, scores in found.items():
+        output.data(f"{name}\n\n{evaluation.table(scores)}\n")
+
+
+@click.command("rhythm", context_settings=SETTINGS)
+@click.option("--data", type=FOLDER, required=True, help="Folder of recordings, performances and pianos.")
+@click.option("--work", type=FOLDER, required=True, help="Folder of the run; one that exists is resumed.")
+@click.option("--minutes", type=click.FloatRange(min=0, min_open=True), default=60.0, help="Time to train.")
+@click.option("--config", default="fused", metavar="NAME", help="Which network.")
+@click.option("--start", metavar="NAME|FILE", help="Weights to begin from.  [default: chance]")
+@click.option("--learning-rate", type=click.FloatRange(0, min_open=True), help="At its highest.")
+@click.option("--fresh", type=click.IntRange(1, 4), default=1, help="New excerpts per batch of 4.")
+@click.option("--seed", type=int, default=1, help="Of everything that is drawn by chance.")
+def train_rhythm(
+    data: Path,
+    work: Path,
+    minutes: float,
+    config: str,
+    start: str | None,
+    learning_rate: float | None,
+    fresh: int,
+    seed: int,
+) -> None:
+    """Train the rhythm system for --minutes; a run that was stopped goes on.
+
+    Example: dawbridge train rhythm --data data --work run --minutes 60
+    """
+    from inference.rhythm.config import CONFIGS
+    from inference.rhythm.train import RhythmRun, run
+    from inference.weights import WeightsError, read
+
+    if config not in CONFIGS:
+        raise UsageError(f"there is no network {config!r}", remedy=f"There are: {', '.join(CONFIGS)}")
+    if not data.is_dir():
+        raise InputError(f"there is no folder {data}", remedy="Give the folder of the training data")
+    if start is not None:
+        try:
+            read(start)
+        except WeightsError as error:
+            raise UsageError("there is nothing to start from", why=str(error)) from error
+    settings = RhythmRun(data, work, config=config, seed=seed, start=start)
+    loop = replace(settings.loop, minutes=minutes)
+    if learning_rate is not None:
+        loop = replace(loop, learning_rate=learning_rate)
+    run(replace(settings, loop=loop, mix=replace(settings.mix, fresh=fresh)))
+    output.data(str(work / "checkpoint.pt"))
+
+
+@click.command("export-rhythm", context_settings=SETTINGS)
+@click.argument("work", type=FOLDER)
+@click.option("--data", type=FOLDER, required=True, help="Folder with the validation recordings.")
+@click.option("out", "-o", "--out", type=FILE, required=True, help="The weights: a .safetensors file.")
+@click.option("--config", default="fused", metavar="NAME", help="Which network was trained.")
+def export_rhythm(work: Path, data: Path, out: Path, config: str) -> None:
+    """Average and store the weights of the run in the folder WORK, with the decoder tuned to them.
+
+    Example: dawbridge train export-rhythm run --data data -o my-rhythm.safetensors
+    """
+    from inference.rhythm.config import CONFIGS
+    from inference.rhythm.export import export
+
+    if config not in CONFIGS:
+        raise UsageError(f"there is no network {config!r}", remedy=f"There are: {', '.join(CONFIGS)}")
+    if not (work / "checkpoint.pt").is_file():
+        raise InputError(
+            f"{work} holds no checkpoint", remedy="Train first with: dawbridge train rhythm --work FOLDER"
+        )
+    if out.suffix != ".safetensors":
+        raise UsageError(f"{out.name} is no name for weights", remedy="Call it .safetensors")
+    use_threads(1)
+    output.talk(export(work, data, out, config, output.talk))
+    output.data(str(out))

@@ -1,0 +1,157 @@
+"""From a training checkpoint to shipped weights: averaged, and a decoder tuned on validation music."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from inference import weights
+from inference.resample import resample
+from inference.rhythm import BARS, TUNED
+from inference.rhythm.bars import BarNetwork
+from inference.rhythm.config import CONFIGS, FrontEndConfig
+from inference.rhythm.decode import DecodeSettings
+from inference.rhythm.evaluate import f1, frames_of, recordings, seconds
+from inference.rhythm.listener import Frames, RhythmListener
+from inference.rhythm.network import RhythmNetwork
+from inference.training.beats import BeatTable, beats_file, read_beats
+from inference.training.corpus import RATE, read_performance
+from inference.training.notes import Floats
+from inference.training.pianos import read_banks
+from inference.training.sampler import Sampler
+
+TRIED: dict[str, tuple[float, ...]] = {
+    "beat_bias": (-0.4, 0.0, 0.3),
+    "jump": (15.0, 30.0, 60.0),
+    "meter_change": (3.0, 6.0, 12.0),
+}
+"""Settings of the decoder that are tried, one after the other."""
+BEGIN_S, END_S = 15.0, 75.0
+"""Which part of each piece is listened to."""
+
+
+@dataclass(frozen=True)
+class Music:
+    """What was heard of one excerpt, and its beats and downbeats in seconds."""
+
+    frames: Frames
+    beats: NDArray[np.float64]
+    downbeats: NDArray[np.float64]
+
+
+def export(
+    folder: Path,
+    data: Path,
+    out: Path,
+    config: str = "fused",
+    progress: Callable[[str], None] = lambda line: None,
+) -> str:
+    """Write the averaged weights of a run's checkpoint as `out` (safetensors, half precision).
+
+    The decoder is tuned on `maps/software/validation` and on the ASAP validation performances as the
+    run's own pianos play them, never on `disklavier-dev`. Returns a line that says how well it went.
+    """
+    state = torch.load(folder / "checkpoint.pt", weights_only=True)
+    network = RhythmNetwork(CONFIGS[config])
+    tensors = {
+        name: value.half().float() if value.is_floating_point() else value
+        for name, value in state["average"].items()
+    }
+    network.load_state_dict(tensors)
+    bars = None
+    if (folder / "bars.pt").is_file():
+        bars = BarNetwork()
+        stored = torch.load(folder / "bars.pt", weights_only=True)
+        stored = {name: value.half().float() for name, value in stored.items()}
+        bars.load_state_dict(stored)
+        tensors |= {f"{BARS}{name}": value for name, value in stored.items()}
+    listener = RhythmListener(network, bars=bars)
+    music = validation_music(listener, data, folder / "banks.npz")
+    settings = tune(music, listener, progress)
+    metadata = {
+        "config": config,
+        **{name: str(getattr(settings, name)) for name in TUNED},
+        "training": json.dumps({**state["progress"], **state["config"]}),
+    }
+    weights.write(out, tensors, metadata)
+    if out.resolve().parent == weights.FOLDER:
+        known = weights.checksums() | {out.name: hashlib.sha256(out.read_bytes()).hexdigest()}
+        lines = "".join(f"{digest}  {name}\n" for name, digest in sorted(known.items()))
+        (out.parent / "SHA256SUMS").write_text(lines)
+    beat, downbeat = measure(music, listener)
+    return f"validation: beats {beat:.3f}, downbeats {downbeat:.3f} in {len(music)} excerpts"
+
+
+def validation_music(listener: RhythmListener, data: Path, banks: Path) -> list[Music]:
+    """Parts of the recordings, and of one performance of each ASAP validation piece."""
+    music = []
+    for path, beats in recordings(data / "maps" / "software" / "validation"):
+        found = frames_of(listener, path)
+        music.append(_music(found, beats, listener.config))
+    for audio, beats in _played(data / "asap" / "validation", banks):
+        found = listener.hear(resample(audio, RATE, listener.rate))
+        music.append(_music(found, beats, listener.config))
+    return music
+
+
+def tune(
+    music: Sequence[Music], listener: RhythmListener, progress: Callable[[str], None] = lambda line: None
+) -> DecodeSettings:
+    """The settings of `TRIED` with the largest mean of beat and downbeat F1; the listener has them then."""
+    best = float(np.mean(measure(music, listener)))
+    for name, values in TRIED.items():
+        chosen = listener.settings
+        for value in values:
+            listener.settings = replace(chosen, **{name: value})  # type: ignore[arg-type]
+            if listener.settings != chosen and (score := float(np.mean(measure(music, listener)))) > best:
+                chosen, best = listener.settings, score
+            listener.settings = chosen
+        progress(f"{name} {getattr(chosen, name)}: {best:.4f}")
+    return listener.settings
+
+
+def measure(music: Sequence[Music], listener: RhythmListener) -> tuple[float, float]:
+    """Mean beat and downbeat F1."""
+    scores = []
+    for one in music:
+        beats = listener.beats(one.frames)
+        down = seconds([beat for beat in beats if beat.position == 0], listener.rate)
+        scores.append((f1(one.beats, seconds(beats, listener.rate)), f1(one.downbeats, down)))
+    beat, downbeat = np.mean(scores, 0)
+    return float(beat), float(downbeat)
+
+
+def _music(frames: Frames, beats: BeatTable, config: FrontEndConfig) -> Music:
+    rate, total = config.frames_per_second, len(frames.beat)
+    first = int(BEGIN_S * rate) if total > 2 * BEGIN_S * rate else 0
+    last = min(total, int(END_S * rate))
+    inside = (beats.time > first / rate) & (beats.time < last / rate)
+    times = beats.time - first / rate
+    kept = Frames(*(column[first:last] for column in vars(frames).values()))
+    return Music(kept, times[inside], times[inside & beats.downbeat])
+
+
+def _played(folder: Path, banks: Path) -> list[tuple[Floats, BeatTable]]:
+    """The first performance of each piece that has beats, on a piano drawn by chance."""
+    random = np.random.default_rng(0)
+    pieces: dict[Path, Path] = {}
+    for path in sorted(folder.rglob("*.mid")):
+        if path.name != "midi_score.mid" and beats_file(path).is_file():
+            pieces.setdefault(path.parent, path)
+    if not pieces:
+        return []
+    pianos = read_banks(banks)
+    sampler = Sampler([], pianos, np.ones(len(pianos), np.float32))
+    found = []
+    for path in pieces.values():
+        notes = read_performance(path).notes
+        notes = notes.select(notes.onset < END_S + 2)
+        found.append((sampler.play(notes, random, int((END_S + 1) * RATE))[0], read_beats(beats_file(path))))
+    return found

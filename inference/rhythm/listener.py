@@ -1,0 +1,147 @@
+"""The rhythm system for whole recordings, behind the `Transcriber` contract: all is told at the end."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from inference.events import Beat, Events
+from inference.features import Carried
+from inference.rhythm.bars import BarNetwork, beat_frames, hear_bars, place_bars
+from inference.rhythm.config import Input, Task
+from inference.rhythm.decode import DecodeSettings, decode
+from inference.rhythm.loudness import BandPowers, features, levelled
+from inference.rhythm.network import RhythmNetwork
+from inference.streaming import split, stack
+
+_WINDOW_S, _HOP_S = 60, 40
+"""Seconds that the network sees at once, as it was trained, and by which they move on."""
+_LONGEST_S = 24 * 3600
+
+
+class ListenerState(NamedTuple):
+    """Samples that the next frame needs, and all band powers so far, `(1, frames, bands)` in pieces.
+
+    Each piece is longer than the next, so there are few, and a step costs no more than its audio.
+    """
+
+    carried: Carried
+    powers: tuple[Tensor, ...]
+
+
+@dataclass(frozen=True)
+class Frames:
+    """What the network saw `(frames, bands)`, and its logits: `(frames,)`, dynamics `(frames, 6)`."""
+
+    seen: NDArray[np.float32]
+    beat: NDArray[np.float64]
+    downbeat: NDArray[np.float64]
+    dynamics: NDArray[np.float64]
+
+
+class RhythmListener:
+    """Hears the beats of a whole recording, and how loudly it is played.
+
+    Nothing is final before the end; memory grows by 0.1 MB a second.
+    """
+
+    def __init__(
+        self,
+        network: RhythmNetwork,
+        settings: DecodeSettings | None = None,
+        bars: BarNetwork | None = None,
+    ) -> None:
+        config = network.config.front_end
+        if bars is not None and config.input is not Input.FUSED:
+            raise ValueError("bars are heard from a fused input only")
+        self.network, self.settings = network.eval(), settings or DecodeSettings()
+        self.bars = None if bars is None else bars.eval()
+        self.config = config
+        self.rate, self.hop = config.rate, config.hop
+        self.latency = _LONGEST_S * self.rate
+        self._hear = BandPowers(config).eval()
+
+    def start(self) -> ListenerState:
+        """State of a stream that has heard nothing."""
+        return ListenerState(self._hear.init_state(1), ())
+
+    def step(
+        self, audio: Tensor, states: Sequence[ListenerState]
+    ) -> tuple[list[Events], list[ListenerState]]:
+        """Keep what was heard; nothing is told yet."""
+        with torch.inference_mode():
+            powers, carried = self._hear.step(audio, stack([state.carried for state in states]))
+        after = [
+            ListenerState(own, _joined((*state.powers, row)))
+            for state, own, row in zip(
+                states, split(carried, [1] * len(states)), torch.split(powers, 1), strict=True
+            )
+        ]
+        return [Events(0) for _ in states], after
+
+    def finish(self, state: ListenerState) -> Events:
+        """All beats."""
+        if not state.powers:
+            return Events(0)
+        powers = torch.cat(state.powers, 1)
+        return Events(powers.shape[1] * self.hop, beats=self.beats(self.frames(powers)))
+
+    def beats(self, found: Frames) -> tuple[Beat, ...]:
+        """Beats in bars, times in samples at `rate`."""
+        if self.bars is None:
+            return decode(found.beat, found.downbeat, self.settings, self.config)
+        uncounted = replace(self.settings, meters=(1,), downbeat_weight=0.0)
+        beats = decode(found.beat, found.downbeat, uncounted, self.config)
+        if not beats:
+            return ()
+        logits = hear_bars(self.bars, found.seen, beat_frames(beats, self.config))
+        return place_bars(beats, logits, self.settings)
+
+    def hear(self, audio: NDArray[np.float32]) -> Frames:
+        """What the network thinks of audio `(samples,)` at `rate`."""
+        with torch.inference_mode():
+            return self.frames(self._hear(torch.from_numpy(audio)[None]))
+
+    def frames(self, powers: Tensor) -> Frames:
+        """What the network thinks of band powers `(1, frames, bands)`, window by window."""
+        with torch.inference_mode():
+            seen = features(levelled(powers), self.config)
+            parts = [
+                {task: logits[0, keep] for task, logits in self.network(piece).items()}
+                for piece, keep in _windows(seen, self.network.config.scale**2, self.config.frames_per_second)
+            ]
+        joined = {task: torch.cat([part[task] for part in parts]).double().numpy() for task in parts[0]}
+        return Frames(seen[0].numpy(), joined[Task.BEAT], joined[Task.DOWNBEAT], joined[Task.DYNAMICS])
+
+
+def _windows(seen: Tensor, grid: int, rate: float) -> list[tuple[Tensor, slice]]:
+    """Overlapping windows that begin on the slow grid, and the frames of each that count.
+
+    Short input is completed with silence.
+    """
+    total = seen.shape[1]
+    size, hop = int(_WINDOW_S * rate) // grid * grid, int(_HOP_S * rate) // grid * grid
+    edge = (size - hop) // 2
+    begins = list(range(0, max(total - edge, 1), hop))
+    found = []
+    for begin in begins:
+        piece = seen[:, begin : begin + size]
+        missing = max(-piece.shape[1] % grid, 4 * grid - piece.shape[1])
+        if missing:
+            piece = torch.nn.functional.pad(piece, (0, 0, 0, missing))
+        first = 0 if begin == 0 else edge
+        last = total - begin if begin == begins[-1] else edge + hop
+        found.append((piece, slice(first, last)))
+    return found
+
+
+def _joined(pieces: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    while len(pieces) > 1 and pieces[-1].shape[1] >= pieces[-2].shape[1]:
+        pieces = (*pieces[:-2], torch.cat(pieces[-2:], 1))
+    return pieces

@@ -1,0 +1,135 @@
+"""The run that trains a rhythm network."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+import torch
+
+from inference import weights
+from inference.rhythm.config import CONFIGS, Input
+from inference.rhythm.losses import LossConfig, rhythm_loss
+from inference.rhythm.mix import Mix, MixConfig
+from inference.rhythm.network import RhythmNetwork
+from inference.rhythm.train_bars import collect, fit
+from inference.training import corpus, pianos
+from inference.training.augment import Augment, AugmentConfig
+from inference.training.beats import BeatTable, beats_file, read_beats, with_played_dynamics
+from inference.training.corpus import Performance, Recording
+from inference.training.loop import LoopConfig, Progress, train
+from inference.training.sampler import Sampler
+
+log = logging.getLogger(__name__)
+Music = TypeVar("Music", Recording, Performance)
+
+
+@dataclass(frozen=True)
+class RhythmRun:
+    """A training run: which network, on what, for how long. `folder` holds everything it writes."""
+
+    data: Path
+    folder: Path
+    config: str = "fused"
+    seed: int = 1
+    loop: LoopConfig = field(default_factory=lambda: LoopConfig(learning_rate=2e-3, ranks=1))
+    mix: MixConfig = field(default_factory=MixConfig)
+    loss: LossConfig = field(default_factory=LossConfig)
+    soundfonts: tuple[tuple[Path, int, int], ...] = ()
+    performances_per_piece: int = 3
+    start: str | None = None
+    """Shipped name or path of the weights to begin from, instead of from chance."""
+    bar_excerpts: int = 240
+    """Minutes of music from which the network that places bars learns; 0: none is trained."""
+
+
+def run(settings: RhythmRun) -> Progress:
+    """Prepare the data, then train in this process, on one thread."""
+    settings.folder.mkdir(parents=True, exist_ok=True)
+    torch.set_num_threads(1)
+    prepare(settings)
+    torch.manual_seed(settings.seed)
+    network = RhythmNetwork(CONFIGS[settings.config])
+    if settings.start:
+        stored = weights.read(settings.start).tensors
+        network.load_state_dict({name: stored[name] for name in network.state_dict()})
+    mix = open_mix(settings, network)
+    progress = train(
+        network,
+        iter(mix),
+        lambda net, batch: rhythm_loss(net, batch, settings.loss),  # type: ignore[arg-type]
+        settings.loop,
+        settings.folder,
+        settings.mix.batch * settings.mix.chunk_s,
+    )
+    log.info("done: %.1f h of audio in %d steps", progress.seen_s / 3600, progress.steps)
+    if settings.bar_excerpts and mix.front_end.input is Input.FUSED:
+        examples = collect(mix, settings.bar_excerpts, settings.seed * 1000 + 1, log.info)
+        torch.save(fit(examples).state_dict(), settings.folder / "bars.pt")
+    return progress
+
+
+def open_mix(settings: RhythmRun, network: RhythmNetwork) -> Mix:
+    """The batches of a prepared run."""
+    folder = settings.folder
+    recordings = with_beats(corpus.open_recordings(folder), settings.data / "maps" / "software" / "train")
+    performances = with_beats(corpus.open_performances(folder / "performances.npz"))
+    banks = pianos.read_banks(folder / "banks.npz")
+    sampler = Sampler([p for p, _ in performances], banks, np.ones(len(banks), np.float32))
+    # Noise is added to the band powers: the one of the augmentation is shorter than an excerpt.
+    augment = Augment(corpus.load_rooms(settings.data / "rooms"), AugmentConfig(noise=0.0))
+    log.info("%d recordings, %d performances, %d pianos", len(recordings), len(performances), len(banks))
+    config = network.config.front_end
+    seed = settings.seed * 1000
+    return Mix(config, recordings, performances, sampler, augment, settings.mix, seed)
+
+
+def with_beats(music: Iterable[Music], folder: Path | None = None) -> list[tuple[Music, BeatTable]]:
+    """Music whose beats are known, with them and with the dynamics that were played.
+
+    Args:
+        music: named like its file.
+        folder: where the annotations are; None: the names are paths, and these lie beside them.
+    """
+    found = []
+    for one in music:
+        path = beats_file(Path(one.name) if folder is None else folder / f"{one.name}.ogg")
+        if not path.is_file():
+            log.warning("left out %s: nobody wrote down its beats", one.name)
+            continue
+        beats = read_beats(path)
+        if len(beats) >= 8:
+            found.append((one, with_played_dynamics(beats, one.notes)))
+    return found
+
+
+def performance_files(settings: RhythmRun) -> list[Path]:
+    """Up to `performances_per_piece` of each ASAP piece, by a fixed shuffle, and all of piano-midi.de."""
+    order = torch.Generator().manual_seed(settings.seed)
+    chosen: list[Path] = []
+    folders: dict[Path, list[Path]] = {}
+    for path in sorted((settings.data / "asap" / "train").rglob("*.mid")):
+        if path.name != "midi_score.mid":
+            folders.setdefault(path.parent, []).append(path)
+    for paths in folders.values():
+        picks = torch.randperm(len(paths), generator=order)[: settings.performances_per_piece]
+        chosen += [paths[i] for i in picks.tolist()]
+    return chosen + sorted((settings.data / "piano-midi-de" / "train").rglob("*.mid"))
+
+
+def prepare(settings: RhythmRun) -> None:
+    """Decode recordings, performances and sampled pianos once, into the run's folder."""
+    folder, data = settings.folder, settings.data
+    if not (folder / "banks.npz").exists():
+        banks = [pianos.load_folder(data / "pianos" / name) for name in ("salamander", "splendid")]
+        banks += [pianos.load_soundfont(font, program, bank) for font, program, bank in settings.soundfonts]
+        pianos.save_banks(banks, folder / "banks.npz")
+    if not (folder / "performances.npz").exists():
+        performances = corpus.load_performances(performance_files(settings))
+        corpus.save_performances(performances, folder / "performances.npz")
+    if not (folder / "recordings.npz").exists():
+        corpus.save_recordings(corpus.load_recordings(data / "maps" / "software" / "train"), folder)
