@@ -60,6 +60,25 @@ class Framed(Streaming[S]):
         return joined.unfold(1, self.window, self.hop)[:, :count], count, left
 
 
+class Plain(Framed[Carried]):
+    """Base of the front ends that make features of frames and remember nothing but samples."""
+
+    def init_state(self, batch: int) -> Carried:
+        return Carried(self._no_samples(batch))
+
+    def step(self, x: Tensor, state: Carried) -> tuple[Tensor, Carried]:
+        frames, count, left = self._cut(x, state.samples)
+        return self.transform(frames)[:, :count], Carried(left)
+
+    def at_its_level(self, x: Tensor) -> Tensor:
+        features: Tensor = self(x)
+        return features
+
+    def transform(self, frames: Tensor) -> Tensor:
+        """Frames `(batch, frames, window)` to features `(batch, frames, ...)`."""
+        raise NotImplementedError(f"{type(self).__name__}.transform")
+
+
 @dataclass(frozen=True)
 class MelConfig:
     """The front end of the published PAR networks, scaled as (ln(max(x, floor)) + 7) / 7."""
@@ -73,7 +92,7 @@ class MelConfig:
     floor: float = 1e-9
 
 
-class MelSpectrogram(Framed[Carried]):
+class MelSpectrogram(Plain):
     """Log power mel spectrogram, HTK scale without norm: `(batch, frames, bins)`.
 
     The published one centres its window; this one ends it at the frame, which is the same
@@ -99,18 +118,7 @@ class MelSpectrogram(Framed[Carried]):
         self.filters: Tensor
         self.taper: Tensor
 
-    def init_state(self, batch: int) -> Carried:
-        return Carried(self._no_samples(batch))
-
-    def step(self, x: Tensor, state: Carried) -> tuple[Tensor, Carried]:
-        frames, count, left = self._cut(x, state.samples)
-        return self._transform(frames)[:, :count], Carried(left)
-
-    def at_its_level(self, x: Tensor) -> Tensor:
-        features: Tensor = self(x)
-        return features
-
-    def _transform(self, frames: Tensor) -> Tensor:
+    def transform(self, frames: Tensor) -> Tensor:
         power = torch.fft.rfft(frames * self.taper).abs().square()
         mel: Tensor = power @ self.filters
         return (mel.clamp(min=self.floor).log() + 7) / 7

@@ -87,8 +87,8 @@ class RhythmListener:
 
     def finish(self, state: ListenerState) -> Events:
         """All beats."""
-        if not state.powers:
-            return Events(0)
+        if not any(part.any() for part in state.powers):  # silence
+            return Events(sum(part.shape[1] for part in state.powers) * self.hop)
         powers = torch.cat(state.powers, 1)
         return Events(powers.shape[1] * self.hop, beats=self.beats(self.frames(powers)))
 

@@ -12,7 +12,7 @@ from nnAudio import librosa_functions
 from numpy.typing import NDArray
 from torch import Tensor
 
-from inference.features import Framed
+from inference.features import Plain
 from inference.rhythm.config import FrontEndConfig, Input
 
 FULL_SCALE_DB = 96.0
@@ -27,7 +27,7 @@ TARGET_DB = 70.0
 LARGEST_GAIN_DB = 50.0
 
 
-class BandPowers(Framed):
+class BandPowers(Plain):
     """Powers in critical bands (after spreading), in mel bands, or both: `(batch, frames, bands)`.
 
     0 dB is the threshold of hearing if full scale is 96 dB. Bands of loudness come first.

@@ -66,6 +66,6 @@ def separation(network: BarNetwork, examples: Sequence[Example]) -> float:
     for x, y in examples:
         with torch.no_grad():
             logits = network(x[None])[0]
-        above = logits[y > 0][:, None] > logits[y == 0][None]
-        shares.append(float(above.float().mean()))
+        above = (logits[y > 0][:, None] - logits[y == 0][None]).sign()
+        shares.append(float(above.mean() + 1) / 2)
     return float(np.mean(shares))

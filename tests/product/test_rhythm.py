@@ -18,7 +18,8 @@ from bridge.studio.bounce import BounceOptions, RhythmOptions, bounce
 from bridge.tempo import beats_as_dict, heard_grid, one_tempo
 from inference.events import Beat, Events, Note
 from inference.pipeline import Stream, advance
-from inference.rhythm.config import FUSED, MTMS
+from inference.rhythm import load
+from inference.rhythm.config import MTMS
 from inference.rhythm.decode import DecodeSettings
 from inference.rhythm.listener import RhythmListener
 from inference.rhythm.network import RhythmNetwork
@@ -279,7 +280,7 @@ def test_an_existing_beats_file_is_part_of_what_exists(take, tmp_path, capsys):
 @pytest.mark.parametrize("seconds", [0.001, 0.5, 3.0, 70.0])
 @pytest.mark.parametrize("rate", [44_100, 8_000])
 def test_silence_of_any_length_has_no_beats(seconds, rate):
-    listener = RhythmListener(RhythmNetwork(FUSED))
+    listener = load()
     stream = Stream(listener, rate, 2, chunk_ms=1_000)
     for block in np.array_split(np.zeros((2, max(1, int(rate * seconds))), np.float32), 7, axis=1):
         stream.push(block)
