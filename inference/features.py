@@ -200,6 +200,11 @@ class LogFrequencySpectrogram(Framed[Levelled]):
     def _levelled(self, frames: Tensor, peak: Tensor) -> tuple[Tensor, Tensor]:
         level = self.config.level
         newest = frames[..., -self.hop :].abs().amax(-1)
+        if newest.shape[1] == 1:  # a live step, in as few operations as possible
+            faded = torch.where(newest[:, 0] > level.quietest / 10, peak - self.fading, peak)
+            peak = torch.maximum(faded, newest[:, 0].clamp(min=1e-9).log())
+            gain = level.target / peak.exp().clamp(min=level.quietest)
+            return self._scaled(self._magnitude(frames) * gain[:, None, None]), peak
         # Where the logarithm has what it lost added again, the peak is a running maximum.
         lost = ((newest > level.quietest / 10).to(newest) * self.fading).cumsum(1)
         loudness = newest.clamp(min=1e-9).log() + lost
