@@ -26,6 +26,7 @@ from inference.training.augment import Augment
 from inference.training.loop import LoopConfig, train
 from inference.training.modelled import MODELLED, modelled_bank
 from inference.training.notes import Floats
+from inference.training.prepare import prepare, sampled_pianos
 from inference.training.sampler import Sampler
 
 log = logging.getLogger(__name__)
@@ -54,7 +55,13 @@ def run(settings: PianoRun) -> None:
     """Prepare the data, then train in `settings.loop.ranks` processes of one thread each."""
     settings.folder.mkdir(parents=True, exist_ok=True)
     os.environ.setdefault("OMP_NUM_THREADS", "1")
-    prepare(settings)
+    prepare(
+        settings.folder,
+        settings.data,
+        settings.seed,
+        settings.performances_per_piece,
+        lambda: _load_banks(settings),
+    )
     if settings.loop.ranks == 1:
         _rank(0, settings, "")
         return
@@ -136,35 +143,7 @@ def _shares(names: Sequence[str], part: float) -> Floats:
     return shares
 
 
-def performance_files(settings: PianoRun) -> list[Path]:
-    """Up to `performances_per_piece` of each piece's performances, chosen by a fixed shuffle."""
-    order = torch.Generator().manual_seed(settings.seed)
-    chosen: list[Path] = []
-    folders: dict[Path, list[Path]] = {}
-    for path in sorted((settings.data / "asap" / "train").rglob("*.mid")):
-        if path.name != "midi_score.mid":
-            folders.setdefault(path.parent, []).append(path)
-    for paths in folders.values():
-        picks = torch.randperm(len(paths), generator=order)[: settings.performances_per_piece]
-        chosen += [paths[i] for i in picks.tolist()]
-    return chosen + sorted((settings.data / "piano-midi-de" / "train").rglob("*.mid"))
-
-
-def prepare(settings: PianoRun) -> None:
-    """Decode recordings, performances and sampled pianos once, into the run's folder."""
-    folder = settings.folder
-    if not (folder / "banks.npz").exists():
-        pianos.save_banks(_load_banks(settings), folder / "banks.npz")
-    if not (folder / "performances.npz").exists():
-        performances = corpus.load_performances(performance_files(settings))
-        corpus.save_performances(performances, folder / "performances.npz")
-    if not (folder / "recordings.npz").exists():
-        corpus.save_recordings(corpus.load_recordings(settings.data / "maps" / "software" / "train"), folder)
-
-
 def _load_banks(settings: PianoRun) -> list[pianos.Bank]:
-    folder = settings.data / "pianos"
-    banks = [pianos.load_folder(folder / name) for name in ("salamander", "splendid")]
-    banks += [pianos.load_soundfont(font, program, bank) for font, program, bank in settings.soundfonts]
     random = np.random.default_rng(settings.seed)
-    return banks + [modelled_bank(f"{MODELLED}-{i}", random) for i in range(settings.modelled)]
+    modelled = [modelled_bank(f"{MODELLED}-{i}", random) for i in range(settings.modelled)]
+    return sampled_pianos(settings.data, settings.soundfonts) + modelled

@@ -22,6 +22,7 @@ from inference.training.augment import Augment, AugmentConfig
 from inference.training.beats import BeatTable, beats_file, read_beats, with_played_dynamics
 from inference.training.corpus import Performance, Recording
 from inference.training.loop import LoopConfig, Progress, train
+from inference.training.prepare import prepare, sampled_pianos
 from inference.training.sampler import Sampler
 
 log = logging.getLogger(__name__)
@@ -51,7 +52,13 @@ def run(settings: RhythmRun) -> Progress:
     """Prepare the data, then train in this process, on one thread."""
     settings.folder.mkdir(parents=True, exist_ok=True)
     torch.set_num_threads(1)
-    prepare(settings)
+    prepare(
+        settings.folder,
+        settings.data,
+        settings.seed,
+        settings.performances_per_piece,
+        lambda: sampled_pianos(settings.data, settings.soundfonts),
+    )
     torch.manual_seed(settings.seed)
     network = RhythmNetwork(CONFIGS[settings.config])
     if settings.start:
@@ -105,31 +112,3 @@ def with_beats(music: Iterable[Music], folder: Path | None = None) -> list[tuple
         if len(beats) >= 8:
             found.append((one, with_played_dynamics(beats, one.notes)))
     return found
-
-
-def performance_files(settings: RhythmRun) -> list[Path]:
-    """Up to `performances_per_piece` of each ASAP piece, by a fixed shuffle, and all of piano-midi.de."""
-    order = torch.Generator().manual_seed(settings.seed)
-    chosen: list[Path] = []
-    folders: dict[Path, list[Path]] = {}
-    for path in sorted((settings.data / "asap" / "train").rglob("*.mid")):
-        if path.name != "midi_score.mid":
-            folders.setdefault(path.parent, []).append(path)
-    for paths in folders.values():
-        picks = torch.randperm(len(paths), generator=order)[: settings.performances_per_piece]
-        chosen += [paths[i] for i in picks.tolist()]
-    return chosen + sorted((settings.data / "piano-midi-de" / "train").rglob("*.mid"))
-
-
-def prepare(settings: RhythmRun) -> None:
-    """Decode recordings, performances and sampled pianos once, into the run's folder."""
-    folder, data = settings.folder, settings.data
-    if not (folder / "banks.npz").exists():
-        banks = [pianos.load_folder(data / "pianos" / name) for name in ("salamander", "splendid")]
-        banks += [pianos.load_soundfont(font, program, bank) for font, program, bank in settings.soundfonts]
-        pianos.save_banks(banks, folder / "banks.npz")
-    if not (folder / "performances.npz").exists():
-        performances = corpus.load_performances(performance_files(settings))
-        corpus.save_performances(performances, folder / "performances.npz")
-    if not (folder / "recordings.npz").exists():
-        corpus.save_recordings(corpus.load_recordings(data / "maps" / "software" / "train"), folder)

@@ -10,10 +10,11 @@ from inference.rhythm.labels import UNKNOWN, frame_of, frame_targets
 from inference.rhythm.losses import LossConfig, dynamics_loss, rhythm_loss, tolerant_bce
 from inference.rhythm.mix import Mix, MixConfig
 from inference.rhythm.network import RhythmNetwork
-from inference.rhythm.train import RhythmRun, performance_files, with_beats
+from inference.rhythm.train import RhythmRun, with_beats
 from inference.training.augment import Augment, AugmentConfig
 from inference.training.beats import BeatTable, beats_file, read_beats, with_played_dynamics
 from inference.training.corpus import RATE, Performance, Recording
+from inference.training.prepare import performance_files
 from inference.training.sampler import Sampler
 from tests.training.music import bank, performance, table
 
@@ -179,7 +180,9 @@ def test_training_files_are_those_of_the_training_folders(tmp_path):
         path.parent.mkdir(parents=True, exist_ok=True)
         mido.MidiFile().save(path)
     settings = RhythmRun(tmp_path, tmp_path / "run")
-    assert [path.name for path in performance_files(settings)] == ["one.mid"]
+    assert [
+        path.name for path in performance_files(settings.data, settings.seed, settings.performances_per_piece)
+    ] == ["one.mid"]
 
 
 def test_music_without_beats_is_left_out(tmp_path, caplog):
