@@ -10,6 +10,7 @@ import click
 from bridge.commands import output
 from bridge.commands.group import SETTINGS
 from bridge.commands.options import FILE, FOLDER, use_threads
+from bridge.commands.training import check_export, check_training
 from bridge.errors import InputError, UsageError
 
 
@@ -69,17 +70,8 @@ def train_rhythm(
     """
     from inference.rhythm.config import CONFIGS
     from inference.rhythm.train import RhythmRun, run
-    from inference.weights import WeightsError, read
 
-    if config not in CONFIGS:
-        raise UsageError(f"there is no network {config!r}", remedy=f"There are: {', '.join(CONFIGS)}")
-    if not data.is_dir():
-        raise InputError(f"there is no folder {data}", remedy="Give the folder of the training data")
-    if start is not None:
-        try:
-            read(start)
-        except WeightsError as error:
-            raise UsageError("there is nothing to start from", why=str(error)) from error
+    check_training(config, CONFIGS, data, start)
     settings = RhythmRun(data, work, config=config, seed=seed, start=start)
     loop = replace(settings.loop, minutes=minutes)
     if learning_rate is not None:
@@ -101,14 +93,7 @@ def export_rhythm(work: Path, data: Path, out: Path, config: str) -> None:
     from inference.rhythm.config import CONFIGS
     from inference.rhythm.export import export
 
-    if config not in CONFIGS:
-        raise UsageError(f"there is no network {config!r}", remedy=f"There are: {', '.join(CONFIGS)}")
-    if not (work / "checkpoint.pt").is_file():
-        raise InputError(
-            f"{work} holds no checkpoint", remedy="Train first with: dawbridge train rhythm --work FOLDER"
-        )
-    if out.suffix != ".safetensors":
-        raise UsageError(f"{out.name} is no name for weights", remedy="Call it .safetensors")
+    check_export(config, CONFIGS, work, out, "rhythm")
     use_threads(1)
     output.talk(export(work, data, out, config, output.talk))
     output.data(str(out))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
@@ -235,6 +235,36 @@ def train() -> None:
     """
 
 
+def check_training(config: str, configs: Collection[str], data: Path, start: str | None) -> None:
+    """Refuse what no training can begin with."""
+    from inference.weights import WeightsError, read
+
+    _check_config(config, configs)
+    if not data.is_dir():
+        raise InputError(f"there is no folder {data}", remedy="Give the folder of the training data")
+    if start is not None:
+        try:
+            read(start)
+        except WeightsError as error:
+            raise UsageError("there is nothing to start from", why=str(error)) from error
+
+
+def check_export(config: str, configs: Collection[str], work: Path, out: Path, system: str) -> None:
+    """Refuse what no weights can be made of."""
+    _check_config(config, configs)
+    if not (work / "checkpoint.pt").is_file():
+        raise InputError(
+            f"{work} holds no checkpoint", remedy=f"Train first with: dawbridge train {system} --work FOLDER"
+        )
+    if out.suffix != ".safetensors":
+        raise UsageError(f"{out.name} is no name for weights", remedy="Call it .safetensors")
+
+
+def _check_config(config: str, configs: Collection[str]) -> None:
+    if config not in configs:
+        raise UsageError(f"there is no network {config!r}", remedy=f"There are: {', '.join(configs)}")
+
+
 @click.command("piano", context_settings=SETTINGS)
 @click.option("--data", type=FOLDER, required=True, help="Folder of recordings, performances and pianos.")
 @click.option("--work", type=FOLDER, required=True, help="Folder of the run; one that exists is resumed.")
@@ -266,17 +296,7 @@ def train_piano(
     from inference.piano.train import PianoRun, run
     from inference.training.loop import LoopConfig
 
-    if config not in CONFIGS:
-        raise UsageError(f"there is no network {config!r}", remedy=f"There are: {', '.join(CONFIGS)}")
-    if not data.is_dir():
-        raise InputError(f"there is no folder {data}", remedy="Give the folder of the training data")
-    if start is not None:
-        from inference.weights import WeightsError, read
-
-        try:
-            read(start)
-        except WeightsError as error:
-            raise UsageError("there is nothing to start from", why=str(error)) from error
+    check_training(config, CONFIGS, data, start)
     loop = LoopConfig(minutes=minutes, ranks=ranks)
     if learning_rate is not None:
         loop = replace(loop, learning_rate=learning_rate)
@@ -302,14 +322,7 @@ def train_export(work: Path, data: Path, out: Path, config: str) -> None:
     from inference.piano.config import CONFIGS
     from inference.piano.export import describe, export
 
-    if config not in CONFIGS:
-        raise UsageError(f"there is no network {config!r}", remedy=f"There are: {', '.join(CONFIGS)}")
-    if not (work / "checkpoint.pt").is_file():
-        raise InputError(
-            f"{work} holds no checkpoint", remedy="Train first with: dawbridge train piano --work FOLDER"
-        )
-    if out.suffix != ".safetensors":
-        raise UsageError(f"{out.name} is no name for weights", remedy="Call it .safetensors")
+    check_export(config, CONFIGS, work, out, "piano")
     use_threads(1)
     output.talk(describe(export(work, data, out, config)))
     output.data(str(out))
