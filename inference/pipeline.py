@@ -89,6 +89,7 @@ class Stream:
         self._blocks: list[NDArray[np.float32]] = []  # mixed down when a chunk is due, many at once
         self._waiting = 0  # samples in them
         self._pushed = 0  # samples that went on
+        self._peeked = 0  # samples at the model's rate of the step under way
         self._final_until = origin
         self._end = sys.maxsize  # host sample after the last, once known
         self._beyond: set[int] = set()  # voices that began after it
@@ -148,7 +149,10 @@ class Stream:
         if not self._waiting:
             return
         audio = np.concatenate(self._blocks, axis=1)
-        if not np.abs(audio).max() <= LOUDEST:
+        flat = audio.reshape(-1)
+        with np.errstate(over="ignore", invalid="ignore"):
+            sound = np.dot(flat, flat) <= LOUDEST**2  # a quick look, nearly always enough
+        if not sound and not np.abs(audio).max() <= LOUDEST:
             if not self._warned:
                 _log.warning("NaN, infinite or absurdly loud samples are heard as silence")
                 self._warned = True
@@ -163,12 +167,13 @@ class Stream:
         """The next chunk, completed with silence to a whole hop at the end of the stream."""
         self._mix()
         audio = self._resampler.peek(min(self.chunk, self._resampler.ready))
+        self._peeked = len(audio)
         missing = -len(audio) % self.transcriber.hop
         return np.pad(audio, (0, missing)) if missing else audio
 
     def _commit(self, state: Any, events: Events) -> Events:
         """The chunk of `_peek` was heard."""
-        self._resampler.pull(min(self.chunk, self._resampler.ready))
+        self._resampler.pull(self._peeked)
         self._state = state
         return self._mapped(events)
 

@@ -96,7 +96,8 @@ class Resampler:
     def peek(self, count: int | None = None) -> Samples:
         """The next `count` outputs, by default all that are ready; they stay to be pulled."""
         count = self.ready if count is None else count
-        if not 0 <= count <= self.ready:
+        known = self._end is None and count <= len(self._rest)  # asking again is common
+        if count < 0 or not (known or count <= self.ready):
             raise ValueError(f"cannot give {count} samples: {self.ready} are ready")
         if len(self._rest) < count:
             self._rest = np.concatenate([self._rest, self._compute(count - len(self._rest))])

@@ -17,7 +17,10 @@ from inference.events import Events
 log = logging.getLogger(__name__)
 
 GATHER_S = 0.001
-"""A host gives the blocks of all its tracks at once: waiting for the others makes one batch of them."""
+"""A host gives the blocks of all its tracks at once: as long as they follow each other this closely,
+waiting for the others makes one batch of them."""
+LONGEST_GATHER_S = 0.004
+"""Many hosts that are out of step would be waited for without end."""
 
 Advance = Callable[[Sequence[Hearing]], list[Events]]
 """Steps one chunk of each of several streams; leaves all as they were if it raises."""
@@ -83,15 +86,14 @@ class Worker:
     def _collect(self) -> list[Job] | None:
         """Wait for work (not if offline work is left); the live jobs, or `None` at the end."""
         live: list[Job] = []
-        wait = not self._backlog
+        present: set[int] = set()
+        patience = 0.0 if self._backlog else None
+        patient_until = 0.0
         while True:
             try:
-                item = self._queue.get(block=wait)
+                item = self._queue.get(patience != 0, patience)
             except Empty:
                 return live
-            if wait and len(self._lanes) > 1:
-                time.sleep(GATHER_S)
-            wait = False
             if item is None:
                 return None
             if callable(item):
@@ -100,6 +102,11 @@ class Worker:
                 self._backlog.setdefault(item.session, deque()).append(item)
             else:
                 live.append(item)
+                present.add(item.session)
+            if patience is None:
+                patient_until = time.perf_counter() + LONGEST_GATHER_S
+            waited_for = len(present) < len(self._lanes) and not self._backlog
+            patience = GATHER_S if waited_for and time.perf_counter() < patient_until else 0.0
 
     def _offline_turn(self) -> list[Job]:
         jobs = [jobs.popleft() for jobs in self._backlog.values()]
@@ -149,7 +156,7 @@ class Worker:
         """One chunk of every stream that has one, and again until none has."""
         while True:
             groups: dict[tuple[object, ...], list[int]] = {}
-            for session, lane in lanes.items():
+            for session, lane in sorted(lanes.items()):  # a batch in the order of the one before is quicker
                 if lane.stream is not None and lane.stream.pending:
                     groups.setdefault(lane.stream.batch, []).append(session)
             if not groups:

@@ -130,20 +130,15 @@ def _decide(
     before = state.recent[-1] if state.recent else Frame.silent(len(state.voice))
     place = (state.index + 1) * settings.hop - settings.delay
     now = max(0, place)
-    struck = _peaks(before.onset, frame.onset, after.onset, settings.onset)
-    if struck.any():
-        # An overtone flares up with a loud note and is gone in the next frame.
-        sure = before.onset + frame.onset + after.onset > SURE
-        struck &= sure | (after.active > settings.offset)
+    struck = _struck(before, frame, after, settings)
     gone, sounds = frame.active < settings.offset, frame.active > settings.late
     if settings.raw:
         gone |= frame.key < settings.key
         sounds &= frame.key >= settings.key
         state = _follow_pedal(state, frame.pedal, now, settings, controls)
-    silent = state.voice == _SILENT
-    ended = ~silent & gone & ~struck
-    overheard = silent & sounds & ~struck
-    if not (struck.any() or ended.any() or overheard.any()):
+    voiced = state.voice != _SILENT
+    ended, overheard = (voiced & gone) > struck, sounds > (voiced | struck)  # a > b: a, and not b
+    if not np.count_nonzero(struck | ended | overheard):  # most frames
         return state
     voice, number, since = state.voice.copy(), state.next_voice, state.since.copy()
     found: list[NoteOn | NoteOff] = [_off(int(key), now, voice, settings) for key in np.flatnonzero(ended)]
@@ -197,12 +192,17 @@ def _on(key: int, time: int, frames: Sequence[Frame], number: int, settings: Dec
     return NoteOn(time, settings.lowest + key, velocity, number, confidence=min(1.0, certainty))
 
 
-def _peaks(before: Array, now: Array, after: Array, threshold: float) -> NDArray[np.bool_]:
+def _struck(before: Frame, frame: Frame, after: Frame, settings: DecodeSettings) -> NDArray[np.bool_]:
     """An onset is where its probability peaks, if it and its larger neighbour add up to enough."""
-    if now.max() <= threshold / 2:  # most frames
-        return np.zeros(len(now), np.bool_)
-    beside = np.maximum(before, after)
-    return (now >= before) & (now > after) & (now + beside > threshold) & (now > threshold / 2)
+    now, threshold = frame.onset, settings.onset
+    peaks = now > threshold / 2
+    if not np.count_nonzero(peaks):
+        return peaks
+    beside = np.maximum(before.onset, after.onset)
+    peaks &= (now >= before.onset) & (now > after.onset) & (now + beside > threshold)
+    # An overtone flares up with a loud note and is gone in the next frame.
+    sure = before.onset + now + after.onset > SURE
+    return peaks & (sure | (after.active > settings.offset))
 
 
 def _off(key: int, time: int, voice: NDArray[np.int64], settings: DecodeSettings) -> NoteOff:

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import threading
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -19,6 +20,26 @@ from inference.streaming import leaves, with_leaves
 
 Tensors = tuple[Tensor, ...]
 
+
+class Row(NamedTuple):
+    """One stream's state: row `place` of a batch's, cut out only once the batch is another."""
+
+    batch: Tensors
+    place: int
+
+
+def join(rows: Sequence[Row]) -> Tensors:
+    """The states of several streams as one batch; as it is, if they were one before, in this order."""
+    batch = rows[0].batch
+    if len(batch[0]) == len(rows) and all(
+        row.batch is batch and row.place == index for index, row in enumerate(rows)
+    ):
+        return batch
+    return tuple(
+        torch.cat([row.batch[leaf][row.place : row.place + 1] for row in rows]) for leaf in range(len(batch))
+    )
+
+
 _LONGEST = 10
 """Frames up to which a step is recorded; longer ones lose nothing to Python."""
 
@@ -26,7 +47,7 @@ _LONGEST = 10
 class RecordedStep:
     """`network.step` for a network in evaluation mode whose weights no longer change.
 
-    The state is the flat tuple of its tensors, which is quicker to join and part than a nested one.
+    The state is the flat tuple of its tensors, each with the batch as its first axis.
 
     Args:
         network: what is stepped.
@@ -81,7 +102,9 @@ def _record(flat: _Flat, samples: int) -> Callable[..., Tensors]:
         warnings.simplefilter("ignore", TracerWarning)
         flat(audio, *state)  # what depends on weights alone is computed here, not recorded
         recording: Callable[..., Tensors]
-        recording = torch.jit.trace(flat, (audio, *state), check_trace=False)  # type: ignore[no-untyped-call]
+        traced = torch.jit.trace(flat, (audio, *state), check_trace=False)  # type: ignore[no-untyped-call]
+        # Without looking its weights up; what would change results by rounding is left alone.
+        recording = torch.jit.freeze(traced, optimize_numerics=False)
         for _ in range(3):  # its first calls are slow: they profile
             recording(audio, *state)
     return recording

@@ -13,8 +13,7 @@ from inference.piano.acoustic import fold_norms
 from inference.piano.config import LOWEST, PITCHES, STATE_WEIGHTS, NoteState, Output, PianoConfig
 from inference.piano.decode import DecodeSettings, DecodeState, Frame, decode, finish
 from inference.piano.network import PianoNetwork
-from inference.piano.recorded import RecordedStep, Tensors
-from inference.streaming import split, stack
+from inference.piano.recorded import RecordedStep, Row, Tensors, join
 
 _PIECE = 500
 """Frames per network call; bounds memory when a step brings minutes of audio."""
@@ -23,7 +22,7 @@ _PIECE = 500
 class PianoState(NamedTuple):
     """One stream: what the network and the decoder carry."""
 
-    network: Tensors
+    network: Row
     decoder: DecodeState
 
 
@@ -51,12 +50,11 @@ class PianoTranscriber:
 
     def start(self) -> PianoState:
         """State of a stream that has heard nothing."""
-        return PianoState(self._step.init_state(), DecodeState.initial(PITCHES))
+        return PianoState(Row(self._step.init_state(), 0), DecodeState.initial(PITCHES))
 
     def step(self, audio: Tensor, states: Sequence[PianoState]) -> tuple[list[Events], list[PianoState]]:
         """Advance several streams: audio `(batch, samples)`, a multiple of `hop` samples."""
-        alone = len(states) == 1
-        network = states[0].network if alone else stack([state.network for state in states])
+        network = join([state.network for state in states])
         decoders = [state.decoder for state in states]
         found: list[list[Events]] = [[] for _ in states]
         after = network
@@ -64,9 +62,8 @@ class PianoTranscriber:
             for row, frames in enumerate(_frames(seen)):
                 events, decoders[row] = decode(frames, decoders[row], self.settings)
                 found[row].append(events)
-        networks = [after] if alone else split(after, [1] * len(states))
         return [merge(parts) for parts in found], [
-            PianoState(n, d) for n, d in zip(networks, decoders, strict=True)
+            PianoState(Row(after, row), decoder) for row, decoder in enumerate(decoders)
         ]
 
     def finish(self, state: PianoState) -> Events:

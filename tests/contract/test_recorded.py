@@ -5,7 +5,7 @@ import torch
 
 from inference.piano.config import LIGHT
 from inference.piano.network import PianoNetwork
-from inference.piano.recorded import RecordedStep
+from inference.piano.recorded import RecordedStep, Row, join
 from inference.streaming import leaves
 
 
@@ -37,3 +37,19 @@ def test_recordings_are_made_once_per_length(network):
         for batch in (1, 4):
             recorded(torch.zeros(batch, LIGHT.hop), tuple(leaves(network.init_state(batch))))
     assert list(recorded._recordings) == [LIGHT.hop]
+
+
+def test_rows_of_one_batch_are_joined_without_a_copy_and_others_in_their_order():
+    batch = (torch.arange(6.0).view(3, 2), torch.arange(3.0))
+    other = (torch.full((1, 2), 9.0), torch.full((1,), 9.0))
+    rows = [Row(batch, place) for place in range(3)]
+    assert join(rows) is batch
+    for chosen, expected in (
+        ([rows[2], rows[0]], [2, 0]),
+        (rows[:2], [0, 1]),
+        ([rows[1], Row(other, 0), rows[0]], [1, 9, 0]),
+    ):
+        first, second = join(chosen)
+        assert second.tolist() == expected
+        assert len(first) == len(chosen)
+        assert all(torch.equal(first[i], row.batch[0][row.place]) for i, row in enumerate(chosen))

@@ -9,7 +9,7 @@ import numpy as np
 
 from bridge.sidecar.jobs import Job, Result
 from bridge.sidecar.meters import Histogram, Load
-from bridge.sidecar.worker import Worker
+from bridge.sidecar.worker import GATHER_S, Worker
 from inference.events import Events, NoteOff, NoteOn
 
 CHUNK = 100
@@ -96,6 +96,23 @@ class Room:
 
 def notes(results: list[Result]):
     return [n.time for r in results for p in r.parts for n in p.events.notes]
+
+
+def test_a_host_that_takes_a_while_to_give_all_its_tracks_still_gets_one_batch():
+    tracks = range(1, 6)
+    with Room() as room:
+        for track in tracks:
+            room.submit(track, 1, stream=Stream(), samples=0)
+            room.wait_for(track, 1)
+        for attempt in range(2, 40):  # a busy machine may stretch the pauses
+            for track in tracks:
+                room.submit(track, attempt)
+                time.sleep(GATHER_S * 0.4)
+            for track in tracks:
+                room.wait_for(track, attempt)
+            if len(tracks) in room.batches:
+                return
+    raise AssertionError(f"always in pieces: {room.batches}")
 
 
 def test_sessions_that_are_ready_together_are_one_batch():
