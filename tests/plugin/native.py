@@ -80,6 +80,7 @@ class Played:
     late: int
     dropped: int
     sounding: int
+    actions: int
 
     def __init__(self, text: str) -> None:
         lines = [line.split() for line in text.splitlines()]
@@ -90,7 +91,7 @@ class Played:
                 self.cost = {name: float(value) for name, value in by_turns(line[1:])}
             elif line[0] == "memory":
                 self.memory_kib = int(line[1])
-            elif line[0] in ("latency", "late", "wrong"):
+            elif line[0] in ("latency", "late", "wrong", "actions"):
                 vars(self).update({name: int(value) for name, value in by_turns(line)})
 
     @property

@@ -1,6 +1,11 @@
-"""A sidecar process that hears clicks at 48 kHz, exact to the sample: `python -m tests.plugin.serving`."""
+"""A sidecar process that hears clicks at 48 kHz, exact to the sample: `python -m tests.plugin.serving`.
+
+With the argument `asked` it begins when a line comes, so that it is there at once.
+"""
 
 from __future__ import annotations
+
+import sys
 
 from bridge.sidecar.server import serve
 from bridge.sidecar.settings import ServeSettings
@@ -9,4 +14,6 @@ from tests.fakes import ClickTranscriber
 if __name__ == "__main__":
     transcriber = ClickTranscriber(rate=48_000, hop=480, latency=960, hold=4_800, lanes=True)
     settings = ServeSettings(make_transcriber=lambda preset: transcriber, threads=1)
+    if "asked" in sys.argv:
+        sys.stdin.readline()
     serve(settings, lambda connection: print("ready", flush=True))

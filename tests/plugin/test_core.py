@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import itertools
 import os
+import random
 import subprocess
+import sys
 import time
 
 import pytest
@@ -146,3 +148,38 @@ def test_any_rate_and_random_blocks_give_the_notes_of_the_client(rate):
     truth = [note.time + played.latency for note in notes if note.time + played.latency < 4 * rate]
     ons = [at for at, _ in played.ons if at < 4 * rate]  # the last block may reach beyond
     assert ons == truth and len(truth) > 3 and played.wrong == 0
+
+
+def understudy():
+    """A sidecar that waits to be asked."""
+    words = [sys.executable, "-m", "tests.plugin.serving", "asked"]
+    return subprocess.Popen(words, cwd=native.ROOT, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL)
+
+
+@pytest.mark.parametrize("actions", [60, pytest.param(1_000, marks=pytest.mark.slow)])
+def test_kills_restarts_seeks_stops_and_activations_leave_no_stuck_note(actions, tmp_path):
+    every, chance, killed = 24, random.Random(actions), 0
+    seconds = actions * every * 512 / 48_000
+    words = [native.fake_host(), "block=512", f"chaos={every}", "clicks=6000", f"seconds={seconds}"]
+    with open(tmp_path / "played", "w") as out:
+        host = subprocess.Popen(words, stdout=out)
+    sidecar = understudy()
+    while host.poll() is None:
+        sidecar.stdin.write(b"\n")
+        sidecar.stdin.flush()
+        following = understudy()
+        try:
+            host.wait(chance.uniform(0.5, 4))
+        except subprocess.TimeoutExpired:
+            killed += 1
+        sidecar.kill()
+        sidecar.communicate()
+        sidecar = following
+    sidecar.kill()
+    sidecar.communicate()
+    assert host.returncode == 0
+    played = native.Played((tmp_path / "played").read_text())
+    print(f"{played.actions} actions, {killed} kills, {len(played.ons)} notes, {played.memory_kib} KiB")
+    assert not played.left_sounding() and played.sounding == 0
+    assert played.wrong == 0
+    assert played.ons and played.actions > actions / 2 and killed > 1, "too quiet a run to show anything"

@@ -3,11 +3,13 @@
 //   fake_host KEY=VALUE ...      rate, block (0 = random), seconds, clicks (every so many samples), offline,
 //                                preset, mode, seed, playing, loop (samples), instances, activations,
 //                                realtime, guard,
+//                                chaos (something happens once in so many blocks: seek, stop, bypass, activation;
+//                                all is quiet in the last second),
 //                                raw (a file of float32, both channels one after the other, instead of clicks),
 //                                sin (1 calls the system, 2 allocates: the guard must notice)
 //
 // Prints `latency N`, then `T status a b` for each MIDI message, then `late N dropped N sounding N wrong N`:
-// wrong counts samples that did not come out as they went in, `latency` later.
+// wrong counts samples that did not come out as they went in, `latency` later. With chaos, `actions N` too.
 #include <atomic>
 #include <chrono>
 #include <cmath>
@@ -87,15 +89,38 @@ struct Host {
     std::vector<double> cost_us;
     uint64_t wrong = 0;
     int64_t position = 0;
+    int64_t moved = 0;  // song position minus stream position
+    int64_t since = 0;  // position at activation
+    bool playing = true, bypassed = false;
+    long actions = 0;
 };
+
+Choices choices;
+uint32_t longest = 0;
+
+void activate(Host& host) {
+    host.engine.activate(static_cast<double>(number("rate", 48000)), longest, choices);
+    host.since = host.position;
+}
+
+void disturb(Host& host, std::mt19937& random) {
+    ++host.actions;
+    host.playing = true, host.bypassed = false;
+    switch (random() % 4) {
+        case 0: host.moved = static_cast<int64_t>(random() % 4800000); break;
+        case 1: host.playing = false; break;
+        case 2: host.bypassed = true; break;
+        default: host.engine.deactivate(); activate(host);
+    }
+}
 
 void step(Host& host, uint32_t samples, bool timed) {
     const long loop = number("loop", 0);
     for (uint32_t i = 0; i < samples; ++i)
         for (int channel = 0; channel < 2; ++channel) host.in[channel][i] = heard(channel, host.position + i);
     Transport transport;
-    transport.playing = number("playing", 1) != 0;
-    transport.position = loop ? host.position % loop : host.position;
+    transport.playing = number("playing", 1) != 0 && host.playing;
+    transport.position = loop ? host.position % loop : host.position + host.moved;
     transport.tempo_bpm = 120;
     const float* in[] = {host.in[0].data(), host.in[1].data()};
     float* out[] = {host.out[0].data(), host.out[1].data()};
@@ -106,7 +131,7 @@ void step(Host& host, uint32_t samples, bool timed) {
         const guard::Watch watch;
         if (number("sin", 0) == 1) std::this_thread::sleep_for(std::chrono::microseconds(1));
         if (number("sin", 0) == 2) sinful = std::make_unique<int>(1);
-        host.engine.process(in, out, samples, transport, offline, false, host.track);
+        host.engine.process(in, out, samples, transport, offline, host.bypassed, host.track);
     }
     const std::chrono::duration<double, std::micro> took = std::chrono::steady_clock::now() - before;
     if (timed && host.cost_us.size() < host.cost_us.capacity()) host.cost_us.push_back(took.count());
@@ -114,7 +139,7 @@ void step(Host& host, uint32_t samples, bool timed) {
     for (uint32_t i = 0; i < samples; ++i) {
         const int64_t then = host.position + i - latency;
         for (int channel = 0; channel < 2; ++channel)
-            host.wrong += host.out[channel][i] != (then < 0 ? 0.0f : heard(channel, then));
+            host.wrong += host.out[channel][i] != (then < host.since ? 0.0f : heard(channel, then));
     }
     host.position += samples;
 }
@@ -122,12 +147,17 @@ void step(Host& host, uint32_t samples, bool timed) {
 void play(std::vector<std::unique_ptr<Host>>& hosts) {
     const long rate = number("rate", 48000), block = number("block", 256);
     const bool realtime = number("realtime", 1) != 0, guarded = number("guard", 0) != 0;
+    const auto chaos = static_cast<unsigned>(number("chaos", 0));
     std::mt19937 random(static_cast<unsigned>(number("seed", 1)));
     const auto end = static_cast<int64_t>(std::atof(settings.count("seconds") ? settings["seconds"].c_str() : "3") * static_cast<double>(rate));
     const auto begin = std::chrono::steady_clock::now();
     while (hosts[0]->position < end) {
         const auto samples = static_cast<uint32_t>(block ? block : 1 + static_cast<long>(random() % 8192));
-        for (auto& host : hosts) step(*host, samples, true);
+        for (auto& host : hosts) {
+            if (chaos && hosts[0]->position > end - rate) host->playing = false;
+            else if (chaos && random() % chaos == 0) disturb(*host, random);
+            step(*host, samples, true);
+        }
         const auto due = begin + std::chrono::duration<double>(static_cast<double>(hosts[0]->position) / static_cast<double>(rate));
         if (!realtime) continue;
         if (!guarded) std::this_thread::sleep_until(due);
@@ -147,6 +177,7 @@ void print(Host& host, double seconds) {
     std::printf("late %llu dropped %llu sounding %llu wrong %llu\n", static_cast<unsigned long long>(status.late),
                 static_cast<unsigned long long>(status.dropped), static_cast<unsigned long long>(status.sounding),
                 static_cast<unsigned long long>(host.wrong));
+    if (number("chaos", 0)) std::printf("actions %ld\n", host.actions);
     std::printf("cost_us p50 %.2f p99 %.2f p99.9 %.2f max %.2f blocks %zu seconds %.3f\n", at(0.5), at(0.99), at(0.999), at(1),
                 host.cost_us.size(), seconds);
 }
@@ -159,20 +190,18 @@ int main(int count, char** words) {
         settings[word.substr(0, word.find('='))] = word.substr(word.find('=') + 1);
     }
     if (settings.count("raw")) load(settings["raw"].c_str());
-    Choices choices;
     choices.offline = number("offline", 0) != 0;
     choices.mode = static_cast<Mode>(number("mode", 0));
     choices.start = number("start", 0) != 0;
     if (settings.count("preset")) choices.presets = {settings["preset"]};
     std::vector<std::unique_ptr<Host>> hosts;
-    const auto longest = static_cast<uint32_t>(number("block", 256) ? number("block", 256) : 8192);
+    longest = static_cast<uint32_t>(number("block", 256) ? number("block", 256) : 8192);
     for (long i = 0; i < number("instances", 1); ++i) {
         hosts.push_back(std::make_unique<Host>());
         for (auto* side : {&hosts.back()->in, &hosts.back()->out})
             for (int channel = 0; channel < 2; ++channel) side[0][channel].resize(8192);
         hosts.back()->cost_us.reserve(1 << 20);
-        for (long again = number("activations", 1); again > 0; --again)
-            hosts.back()->engine.activate(static_cast<double>(number("rate", 48000)), longest, choices);
+        for (long again = number("activations", 1); again > 0; --again) activate(*hosts.back());
     }
     std::printf("latency %u connected %d\n", hosts[0]->engine.latency(), hosts[0]->engine.status().connected);
     std::fflush(stdout);
