@@ -85,15 +85,16 @@ def write_midi(
     lanes: Iterable[LanePoint] = (),
     instrument: InstrumentPreset | None = None,
     tempo: TempoMap | None = None,
-    meters: Iterable[tuple[int, int]] = (),
+    meters: Iterable[tuple[int, ...]] = (),
     name: str = "piano",
     midi_format: Literal[0, 1] = 1,
     ppq: int = PPQ,
 ) -> MidiSummary:
     """Write a standard MIDI file; times are samples at `rate`.
 
-    A note's channel, if it is not 0, goes before the instrument's. `meters` are `(quarter, quarters per
-    bar)` from which bars are that long.
+    A note's channel, if it is not 0, goes before the instrument's. `meters` are `(quarter, beats per bar)`
+    or `(quarter, beats per bar, denominator)` from which bars are that long; a beat is a quarter unless
+    the denominator says otherwise.
 
     A time in the file is the nearest tick: at 480 PPQ and the default 120 bpm it is off by at
     most 0.53 ms. Pedals are written when the instrument's pedal is "raw"; with "extended" the
@@ -311,11 +312,13 @@ def _tempo_events(tempo: TempoMap, ppq: int) -> list[tuple[int, Any]]:
     ]
 
 
-def _meter_events(meters: Iterable[tuple[int, int]], ppq: int) -> list[tuple[int, Any]]:
-    return [
-        (quarter * ppq, mido.MetaMessage("time_signature", numerator=numerator, denominator=4))
-        for quarter, numerator in meters
-    ]
+def _meter_events(meters: Iterable[tuple[int, ...]], ppq: int) -> list[tuple[int, Any]]:
+    events = []
+    for quarter, *meter in meters:
+        numerator, denominator = (*meter, 4)[:2]
+        signature = mido.MetaMessage("time_signature", numerator=numerator, denominator=denominator)
+        events.append((quarter * ppq, signature))
+    return events
 
 
 def _absolute(messages: Iterable[Any]) -> Iterator[tuple[int, Any]]:

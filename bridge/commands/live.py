@@ -14,6 +14,7 @@ from bridge.commands import output
 from bridge.commands.group import SETTINGS
 from bridge.commands.options import (
     FILE,
+    FOLDER,
     channels_option,
     json_option,
     preset_option,
@@ -37,6 +38,7 @@ PITCHES = ("C", "C#", "D", "D#", "E", "F", "F#", "G", "G#", "A", "A#", "B")
 @preset_option("live")
 @click.option("--listen", "address", default="tcp://127.0.0.1:*", metavar="ENDPOINT", help="Where to listen.")
 @click.option("--allow", type=FILE, help="File of public keys that may connect; needed beyond this machine.")
+@click.option("--takes", type=FOLDER, help="Write a MIDI file of each pass of a host's transport here.")
 @click.option("--once", is_flag=True, help="End when the last plug-in has left.")
 @click.option("--max-sessions", type=click.IntRange(1, 32), default=32, help="Plug-ins served at a time.")
 @click.option(
@@ -50,6 +52,7 @@ def serve(
     presets: tuple[str, ...],
     address: str,
     allow: Path | None,
+    takes: Path | None,
     once: bool,
     max_sessions: int,
     workers: int | None,
@@ -61,7 +64,10 @@ def serve(
     Plug-ins find it by a file that only you can read. It listens on this machine alone unless --listen
     and --allow say otherwise.
 
-    Example: dawbridge serve --preset live --preset grand-piano
+    With --takes nothing that was played is lost: from each start of the transport to its stop (or a
+    loop's end) a MIDI file is kept, which lies on the project's grid if it is put at its beginning.
+
+    Example: dawbridge serve --preset live --preset grand-piano --takes ~/Music/takes
     """
     from bridge.sidecar.server import serve as run
     from bridge.sidecar.settings import ServeSettings
@@ -70,6 +76,7 @@ def serve(
     settings = ServeSettings(
         listen=address,
         allow=allow,
+        takes=takes,
         presets=tuple(names),
         once=once,
         max_sessions=max_sessions,

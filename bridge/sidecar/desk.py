@@ -17,6 +17,7 @@ from bridge.sidecar.peers import MAX_COMPLAINTS, Peer, Post
 from bridge.sidecar.reports import session_report
 from bridge.sidecar.session import Overrun, Session, Terms
 from bridge.sidecar.settings import ServeSettings
+from bridge.sidecar.takes import Shelf
 from bridge.sidecar.workers import Workers
 from bridge.wire import protocol as wire
 from bridge.wire.codec import decode_opening, decode_samples, decode_to_sidecar
@@ -54,6 +55,7 @@ class Desk:
         self.post = Post(socket)
         self._settings, self._connection, self._gate = settings, connection, gate
         self._engine, self._workers, self._load = engine, workers, load
+        self._shelf = None if settings.takes is None else Shelf(settings.takes)
         self._peers: dict[bytes, Peer] = {}
         self._sessions: dict[int, Peer] = {}
         self._numbers = itertools.count(1)
@@ -92,6 +94,7 @@ class Desk:
                 continue
             for events in peer.session.answer(result):
                 self.post.send(peer, events)
+            self._keep_takes(peer.session)
             if result.error is not None:
                 self._end(peer, refusals.failure(result.error))
 
@@ -112,6 +115,8 @@ class Desk:
         """Say goodbye to everybody."""
         for peer in list(self._peers.values()):
             self._end(peer, wire.Goodbye(code, reason, remedy))
+        if self._shelf is not None:
+            self._shelf.close()
 
     def _dispatch(self, peer: Peer, frames: Sequence[bytes]) -> None:
         if not frames:
@@ -226,7 +231,8 @@ class Desk:
         if peer.session is not None:
             self._submit(peer.session.reconfigure(hello, terms, time.perf_counter_ns()))
         else:
-            peer.session = Session(next(self._numbers), hello, terms)
+            keeps_takes = self._shelf is not None
+            peer.session = Session(next(self._numbers), hello, terms, keeps_takes=keeps_takes)
             peer.born_s = time.monotonic()
             self._sessions[peer.session.number] = peer
             log.info("session %d begins: %s %s", peer.session.number, hello.name, hello.track)
@@ -282,9 +288,15 @@ class Desk:
 
     def _drop_session(self, peer: Peer) -> None:
         if peer.session is not None:
+            self._keep_takes(peer.session, ended=True)
             self._workers.submit(peer.session.leave(time.perf_counter_ns()))
             self._sessions.pop(peer.session.number, None)
             peer.session = None
+
+    def _keep_takes(self, session: Session, *, ended: bool = False) -> None:
+        if self._shelf is not None:
+            for take in session.takes(ended=ended):
+                self._shelf.keep(take, session.terms.voicing, session.hello.track or session.hello.name)
 
     def _refuse_stranger(self, peer: Peer, about: str) -> None:
         if peer.broken < MAX_COMPLAINTS and not peer.opening:

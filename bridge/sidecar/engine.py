@@ -122,6 +122,7 @@ class Engine:
             weights=preset.system.weights or "",
             alignment=preset.latency.alignment,
             instrument=_instrument(preset.instrument),
+            voicing=preset.instrument,
         )
 
     def prepare(self, threads: int | None, warm_up: bool) -> None:

@@ -9,8 +9,10 @@ from dataclasses import dataclass, field
 import msgspec
 import numpy as np
 
+from bridge.presets import InstrumentPreset
 from bridge.sidecar.jobs import Job, Part, Result, Samples, StreamMaker
 from bridge.sidecar.meters import Histogram
+from bridge.sidecar.takes import Pass, Take
 from bridge.sidecar.voices import Voices
 from bridge.wire import protocol as wire
 from inference import events as heard
@@ -42,6 +44,7 @@ class Terms:
         weights: which weights they use.
         alignment: `aligned` or `immediate`.
         instrument: how the plug-in makes MIDI.
+        voicing: the same, for files.
     """
 
     make_stream: StreamMaker
@@ -54,6 +57,7 @@ class Terms:
     weights: str = ""
     alignment: str = "aligned"
     instrument: wire.Instrument = field(default_factory=wire.Instrument)
+    voicing: InstrumentPreset = field(default_factory=InstrumentPreset)
 
 
 @dataclass(slots=True)
@@ -76,8 +80,9 @@ class Session:
     a flush. It ends in `answer`, in order with the notes that were heard before the break.
     """
 
-    def __init__(self, number: int, hello: wire.Hello, terms: Terms) -> None:
+    def __init__(self, number: int, hello: wire.Hello, terms: Terms, *, keeps_takes: bool = False) -> None:
         self.number, self.hello, self.terms = number, hello, terms
+        self._keeps_takes = keeps_takes
         self.counts = Counts()
         self.compute, self.queue = Histogram(), Histogram()
         self.voices = Voices()
@@ -90,6 +95,9 @@ class Session:
         self._transport: wire.Transport | None = None
         self._length = 0  # samples of the block that _transport began
         self._open = False  # the worker has a stream of ours, as of the last job
+        self._passes: deque[Pass] = deque()  # streams that have not been heard to their end
+        self._closing: deque[bool] = deque()  # for each end that was asked for: was there a stream?
+        self._takes: list[Take] = []
 
     @property
     def outstanding(self) -> int:
@@ -134,8 +142,7 @@ class Session:
     def pause(self, now_ns: int) -> Job:
         """End the running stream; the next block begins another."""
         self._controls.append(self._seq)
-        self._open = False
-        return self._job(now_ns, finish_at=self._expected or 0)
+        return self._job(now_ns, finish_at=self._close())
 
     def leave(self, now_ns: int) -> Job:
         """The last job: forget the session."""
@@ -173,6 +180,15 @@ class Session:
         self._final_until = time
         return wire.Events(self._acknowledged, time, tuple(notes), tuple(controls))
 
+    def takes(self, *, ended: bool = False) -> list[Take]:
+        """Takes that were finished since the last call; with `ended`, those cut short too."""
+        if ended:
+            for begun in self._passes:
+                self._shelve(begun, self._expected or 0)
+            self._passes.clear()
+        takes, self._takes = self._takes, []
+        return takes
+
     def reconfigure(self, hello: wire.Hello, terms: Terms, now_ns: int) -> Job | None:
         """Go on with other terms; a job that ends the running stream if it hears by other ones."""
         cut = (terms.presets, hello.offline) != (self.terms.presets, self.hello.offline)
@@ -194,15 +210,27 @@ class Session:
         if gap > 0 and self._open:
             self.counts.filled += gap if short else 0
             self.counts.gaps += 0 if short else 1
-        finish_at = self._expected if self._open and breaks else None
-        if finish_at is not None:
-            self._open = False
+        finish_at = self._close() if self._open and breaks else None
         if not hearing:
             return self._job(now_ns, finish_at=finish_at)
         if self._open:
+            self._follow(message)
             return self._job(now_ns, audio=_after_silence(samples, gap))
         self._open = True
+        if self._keeps_takes:
+            self._passes.append(Pass(self.hello.rate, start))
+            self._follow(message)
         return self._job(now_ns, finish_at=finish_at, begin_at=start, audio=samples)
+
+    def _follow(self, message: wire.Audio) -> None:
+        if self._passes:
+            self._passes[-1].place(message.start, message.transport)
+
+    def _close(self) -> int:
+        """Have the running stream ended, if there is one; where it ends."""
+        self._closing.append(self._open)
+        self._open = False
+        return self._expected or 0
 
     def _stopped(self, transport: wire.Transport) -> bool:
         return self._transport is not None and self._transport.playing and not transport.playing
@@ -250,11 +278,19 @@ class Session:
         notes += self.voices.notes(part.events.notes, mute=mute)
         controls += self.voices.controls(part.events.controls)
         self._final_until = max(self._final_until, part.events.final_until)
+        if self._passes:
+            self._passes[0].add(part.events)
         if part.closed_at is not None:
+            if self._closing and self._closing.popleft() and self._passes:
+                self._shelve(self._passes.popleft(), part.closed_at)
             offs, ups = self.voices.release(part.closed_at)
             notes += offs
             controls += ups
             self._final_until = max(self._final_until, part.closed_at)
+
+    def _shelve(self, begun: Pass, time: int) -> None:
+        if (take := begun.close(time)) is not None:
+            self._takes.append(take)
 
 
 def divide(events: wire.Events, acknowledged: int) -> list[wire.Events]:

@@ -34,6 +34,7 @@ class ServeSettings:
         freeze: keep what exists after warm-up out of the garbage collector's way.
         runtime_folder: folder of the connection file, `None` = the user's.
         data_folder: folder of the keys, `None` = the user's.
+        takes: folder for a MIDI file of each pass of a host's transport, `None` = none are written.
     """
 
     listen: str = ANY_PORT
@@ -52,3 +53,4 @@ class ServeSettings:
     freeze: bool = True
     runtime_folder: Path | None = None
     data_folder: Path | None = None
+    takes: Path | None = None

@@ -1,11 +1,13 @@
 """A sidecar process that hears clicks at 48 kHz, exact to the sample: `python -m tests.plugin.serving`.
 
-With the argument `asked` it begins when a line comes, so that it is there at once.
+With the argument `asked` it begins when a line comes, so that it is there at once; with `takes FOLDER`
+it keeps takes.
 """
 
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 
 from bridge.sidecar.server import serve
 from bridge.sidecar.settings import ServeSettings
@@ -13,7 +15,8 @@ from tests.fakes import ClickTranscriber
 
 if __name__ == "__main__":
     transcriber = ClickTranscriber(rate=48_000, hop=480, latency=960, hold=4_800, lanes=True)
-    settings = ServeSettings(make_transcriber=lambda preset: transcriber, threads=1)
+    takes = Path(sys.argv[sys.argv.index("takes") + 1]) if "takes" in sys.argv else None
+    settings = ServeSettings(make_transcriber=lambda preset: transcriber, threads=1, takes=takes)
     if "asked" in sys.argv:
         sys.stdin.readline()
     serve(settings, lambda connection: print("ready", flush=True))

@@ -8,6 +8,7 @@
 #include "DistrhoPlugin.hpp"
 
 #include "../core/engine.hpp"
+#include "host.hpp"
 #include "parameters.hpp"
 
 START_NAMESPACE_DISTRHO
@@ -183,7 +184,15 @@ private:
 #ifdef DISTRHO_PLUGIN_TARGET_LV2
         read_lv2(time, transport);
 #endif
+        if (early_ && transport.playing) move(transport, engine_.latency());
         return transport;
+    }
+
+    // The song that many samples later.
+    void move(dawbridge::Transport& transport, const uint32_t samples) const noexcept {
+        if (transport.position) *transport.position += samples;
+        if (transport.beats && transport.tempo_bpm)
+            *transport.beats += samples / getSampleRate() * *transport.tempo_bpm / 60;
     }
 
     // LV2 counts in beats of the metre, whatever their length.
@@ -201,6 +210,7 @@ private:
     dawbridge::Engine engine_;
     std::array<std::atomic<float>, dawbridge::parameter_count> values_;
     std::string identity_, presets_;
+    const bool early_ = dawbridge::tells_position_of_output();
     uint32_t taken_ = 0;  // MIDI messages that the host took in this block
 
     DISTRHO_DECLARE_NON_COPYABLE_WITH_LEAK_DETECTOR(DawbridgePlugin)
