@@ -114,6 +114,8 @@ def run(quick: bool = False, progress: Callable[[str], None] = lambda name: None
         for name, times in systems(3.0 if quick else 20.0):
             result.steps[name] = times
             result.measures += step_measures(name, times)
+        progress("the published networks")
+        result.measures += published_measures(2.0 if quick else 10.0)
         progress("bounce and render")
         result.measures += studio_measures(1 if quick else 3)
     progress("memory of a bounce")
@@ -185,6 +187,31 @@ def systems(seconds: float) -> Iterator[tuple[str, StepTimes]]:
         for latency in LATENCY_PRESETS:
             preset = load([f"system/{system}", f"latency/{latency}"])
             yield f"{system}, {latency}", step_times(preset.transcriber(), preset.latency.chunk_ms, seconds)
+
+
+def published_measures(seconds: float) -> list[Measure]:
+    """Size and cost of the networks of arXiv 2404.06818 as published, stepped hop by hop, untrained."""
+    import torch
+
+    from inference.piano.config import PAR, PAR_COMPACT
+    from inference.piano.network import PianoNetwork
+    from inference.piano.transcriber import PianoTranscriber, decode_settings
+
+    measures = []
+    for config in (PAR, PAR_COMPACT):
+        torch.manual_seed(0)
+        network = PianoNetwork(config).eval()
+        parameters = sum(p.numel() for p in network.parameters())
+        transcriber = PianoTranscriber(network, decode_settings(network))
+        times = step_times(transcriber, 1000 * transcriber.hop / transcriber.rate, seconds)
+        measures += [
+            Measure(f"{config.name}, as published: parameters", parameters, ""),
+            Measure(
+                f"{config.name}, as published: latency", 1000 * transcriber.latency / transcriber.rate, "ms"
+            ),
+            Measure(f"{config.name}, as published: real-time factor", times.quietest.real_time_factor, ""),
+        ]
+    return measures
 
 
 def step_measures(name: str, times: StepTimes) -> list[Measure]:
