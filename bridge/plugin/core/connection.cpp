@@ -25,7 +25,7 @@ std::string variable(const char* name) {
     return value ? value : "";
 }
 
-bool is_folder(const std::string& path) {
+[[maybe_unused]] bool is_folder(const std::string& path) {
     struct stat state;
     return stat(path.c_str(), &state) == 0 && (state.st_mode & S_IFMT) == S_IFDIR;
 }
@@ -55,7 +55,7 @@ bool alive(int64_t pid) {
 #endif
 }
 
-bool secret(const struct stat& state) {
+bool secret([[maybe_unused]] const struct stat& state) {
 #ifdef _WIN32
     return true;
 #else

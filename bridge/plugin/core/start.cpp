@@ -23,7 +23,7 @@ namespace {
 std::string data_folder() {
     const char* chosen = std::getenv("DAWBRIDGE_DATA_DIR");
     if (chosen && *chosen) return chosen;
-    const char* home = std::getenv("HOME");
+    [[maybe_unused]] const char* home = std::getenv("HOME");
 #if defined(_WIN32)
     const char* local = std::getenv("LOCALAPPDATA");
     return std::string(local ? local : "") + "\\dawbridge";
