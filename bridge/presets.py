@@ -45,7 +45,8 @@ class SystemPreset(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class LatencyPreset(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """How long a step may wait and last; no `budget_ms` means that nobody waits.
 
-    `decision_ms` is how long after a sound the system may decide about it, before chunk and budget.
+    `decision_ms` is how long after a sound the system may decide about it, before chunk and budget;
+    with `early_ms`, what is sure by then is told by then, and taken back if the decision is another.
     """
 
     alignment: Literal["aligned", "immediate"] = "aligned"
@@ -53,6 +54,7 @@ class LatencyPreset(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     budget_ms: Annotated[float, msgspec.Meta(gt=0, le=60_000)] | None = None
     when_late: Literal["emit", "drop"] = "emit"
     decision_ms: Annotated[float, msgspec.Meta(gt=0, le=10_000)] | None = None
+    early_ms: Annotated[float, msgspec.Meta(gt=0, le=10_000)] | None = None
 
 
 class VelocityCurve(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -107,6 +109,7 @@ class Preset(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             pedal=self.instrument.pedal,
             sensitivity=self.system.sensitivity,
             decision_ms=self.latency.decision_ms,
+            early_ms=self.latency.early_ms,
         )
 
 

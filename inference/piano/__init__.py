@@ -7,6 +7,7 @@ from typing import Literal
 
 from inference import weights as files
 from inference.piano.config import CONFIGS
+from inference.piano.early import ONSET
 from inference.piano.network import PianoNetwork
 from inference.piano.transcriber import PianoTranscriber, decisions, decode_settings
 
@@ -19,6 +20,7 @@ def load(
     pedal: Literal["extended", "raw"] = "extended",
     sensitivity: float = 0.5,
     decision_ms: float | None = None,
+    early_ms: float | None = None,
 ) -> PianoTranscriber:
     """Open trained weights as a transcriber.
 
@@ -29,6 +31,8 @@ def load(
         sensitivity: 0..1, more notes above 0.5, fewer below.
         decision_ms: longest time from a sound to the decision about it. The network decides after
             one of a few delays, the longest that is not longer; default its main one.
+        early_ms: the same for notes that are sure sooner: they are told then, and end soon if the
+            decision about them turns out otherwise. Default: none is told early.
 
     Raises:
         WeightsError: no such weights, or a damaged file.
@@ -45,7 +49,26 @@ def load(
     delay = network.config.delays[network.chosen]
     thresholds = json.loads(stored.metadata["thresholds"])[str(delay)]
     settings = decode_settings(network, raw=pedal == "raw", **thresholds)
-    return PianoTranscriber(network, settings.with_sensitivity(sensitivity))
+    if early_ms is not None:
+        network.sooner = _sooner(network, early_ms)
+    sooner = network.sooner
+    early = None if sooner is None else decode_settings(network, sooner, onset=ONSET)
+    return PianoTranscriber(
+        network,
+        settings.with_sensitivity(sensitivity),
+        None if early is None else early.with_sensitivity(sensitivity),
+    )
+
+
+def _sooner(network: PianoNetwork, asked: float) -> int:
+    """A head that decides by then; only those that decide before the main one need not look back."""
+    known = decisions(network.config)
+    chosen = _chosen(known, min(asked, known[0]))
+    if known[chosen] >= known[network.chosen]:
+        raise ValueError(
+            f"early_ms is {asked:g}, but the decision falls after {known[network.chosen]:g} ms anyway"
+        )
+    return chosen
 
 
 def _chosen(known: tuple[float, ...], asked: float | None) -> int:
@@ -53,5 +76,5 @@ def _chosen(known: tuple[float, ...], asked: float | None) -> int:
         return 0
     possible = [ms for ms in known if ms <= asked]
     if not possible:
-        raise ValueError(f"decision_ms is {asked:g}; the network needs {min(known):g} at least")
+        raise ValueError(f"the network cannot decide within {asked:g} ms; it needs {min(known):g} at least")
     return known.index(max(possible))

@@ -104,6 +104,15 @@ def decode(frames: list[Frame], state: DecodeState, settings: DecodeSettings) ->
     return Events(until, tuple(notes), tuple(controls)), state
 
 
+def strikes(before: Frame, frame: Frame, after: Frame, index: int, settings: DecodeSettings) -> list[NoteOn]:
+    """The onsets of frame `index` alone, whatever sounded before; without ids."""
+    place = (index + 1) * settings.hop - settings.delay
+    return [
+        _on(int(key), _onset_time(place, frame, int(key), settings), (before, frame, after), 0, settings)
+        for key in np.flatnonzero(_struck(before, frame, after, settings))
+    ]
+
+
 def finish(state: DecodeState, settings: DecodeSettings) -> Events:
     """Decide the waiting frame, then end all that sounds and lift the pedal."""
     notes: list[NoteOn | NoteOff] = []

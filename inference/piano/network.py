@@ -90,6 +90,8 @@ class PianoNetwork(Streaming[NetworkState]):
             self.velocity_head = nn.Linear(config.hidden, 1)
         self.chosen = 0
         """Which of `config.delays` a step decides after; states begun with another are not for it."""
+        self.sooner: int | None = None
+        """Which delay a step decides after besides, if any: its outputs come behind the others."""
 
     @property
     def head(self) -> DecisionHead:
@@ -118,7 +120,8 @@ class PianoNetwork(Streaming[NetworkState]):
     def step(self, x: Tensor, state: NetworkState) -> tuple[Tensor, NetworkState]:
         features, front = self.front_end.step(x, state.front_end)
         if features.shape[1] == 0:
-            empty = x.new_zeros(len(x), 0, PITCHES, self.config.outputs)
+            heads = 1 if self.sooner is None else 2
+            empty = x.new_zeros(len(x), 0, PITCHES, heads * self.config.outputs)
             return empty, state._replace(front_end=front)
         heard, acoustic = self.note_acoustic.step(features, state.note_acoustic)
         state = state._replace(front_end=front, note_acoustic=acoustic)
@@ -148,6 +151,8 @@ class PianoNetwork(Streaming[NetworkState]):
     def _joint(self, heard: Tensor, state: NetworkState) -> tuple[Tensor, NetworkState]:
         hidden, notes = self.notes.step(heard, state.notes)
         output, head = self.head.step(hidden, state.head)
+        if self.sooner is not None:  # one without hindsight, and so without a state
+            output = torch.cat([output, self.heads[self.sooner](hidden)], -1)
         return output, state._replace(notes=notes, head=head)
 
     def _recursive(self, heard: Tensor, loud: Tensor, state: NetworkState) -> tuple[Tensor, NetworkState]:

@@ -5,16 +5,21 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from inference.events import Events, merge
 from inference.piano.acoustic import fold_norms
 from inference.piano.config import LOWEST, PITCHES, STATE_WEIGHTS, NoteState, Output, PianoConfig
 from inference.piano.decode import DecodeSettings, DecodeState, Frame, decode, finish
+from inference.piano.early import EarlyDecoder, EarlyState
 from inference.piano.network import PianoNetwork
 from inference.piano.recorded import RecordedStep, Row, Tensors, join
 
+_CHANNELS = 6
+"""Of what the decoder sees of each frame and key."""
 _PIECE = 500
 """Frames per network call; bounds memory when a step brings minutes of audio."""
 
@@ -23,16 +28,23 @@ class PianoState(NamedTuple):
     """One stream: what the network and the decoder carry."""
 
     network: Row
-    decoder: DecodeState
+    decoder: DecodeState | EarlyState
 
 
 class PianoTranscriber:
     """Hears one piano: mono audio at `rate` to notes with velocity, and the sustain pedal.
 
     `decisions_ms` are the times after which its network can decide; `latency` is that of the chosen one.
+
+    Args:
+        network: in any mode, with the delay chosen.
+        settings: how its decisions become notes.
+        early: the same for a network that also decides sooner: notes that are sure by then are told then.
     """
 
-    def __init__(self, network: PianoNetwork, settings: DecodeSettings) -> None:
+    def __init__(
+        self, network: PianoNetwork, settings: DecodeSettings, early: DecodeSettings | None = None
+    ) -> None:
         if settings.raw and not network.config.joint:
             raise ValueError(f"network {network.config.name!r} hears no pedal; use pedal='extended'")
         self.network = network.eval()
@@ -40,6 +52,7 @@ class PianoTranscriber:
         self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.settings = settings
         self.rate, self.hop = network.config.rate, network.config.hop
+        self._early = None if early is None else EarlyDecoder(settings, early, self.rate)
         # A frame's onset lies up to half a hop before its middle, and the decoder waits for the
         # next frame; the hop itself is counted by whoever waits for it to fill.
         self.latency = settings.delay + self.hop // 2
@@ -48,9 +61,15 @@ class PianoTranscriber:
         self._log_weights = torch.tensor(STATE_WEIGHTS).log() if network.config.joint else torch.zeros(5)
         self._step = RecordedStep(self.network, self._view)
 
+    @property
+    def tells_early(self) -> bool:
+        """Whether notes may be told before others that began earlier, and taken back."""
+        return self._early is not None
+
     def start(self) -> PianoState:
         """State of a stream that has heard nothing."""
-        return PianoState(Row(self._step.init_state(), 0), DecodeState.initial(PITCHES))
+        decoder = DecodeState if self._early is None else EarlyState
+        return PianoState(Row(self._step.init_state(), 0), decoder.initial(PITCHES))
 
     def step(self, audio: Tensor, states: Sequence[PianoState]) -> tuple[list[Events], list[PianoState]]:
         """Advance several streams: audio `(batch, samples)`, a multiple of `hop` samples."""
@@ -59,8 +78,8 @@ class PianoTranscriber:
         found: list[list[Events]] = [[] for _ in states]
         after = network
         for seen, after in self._pieces(audio, network):  # noqa: B007
-            for row, frames in enumerate(_frames(seen)):
-                events, decoders[row] = decode(frames, decoders[row], self.settings)
+            for row, stream in enumerate(seen.numpy()):
+                events, decoders[row] = self._decode(stream, decoders[row])
                 found[row].append(events)
         return [merge(parts) for parts in found], [
             PianoState(Row(after, row), decoder) for row, decoder in enumerate(decoders)
@@ -70,12 +89,23 @@ class PianoTranscriber:
         """Hear silence until all is decided, then end what still sounds."""
         rest = -(-self.latency // self.hop) + 1
         (events,), (state,) = self.step(torch.zeros(1, rest * self.hop), [state])
+        if isinstance(state.decoder, EarlyState):
+            assert self._early is not None
+            return merge([events, self._early.finish(state.decoder)])
         return merge([events, finish(state.decoder, self.settings)])
 
     def frames(self, audio: Tensor) -> list[Frame]:
         """What the decoder would see of one stream `(1, samples)` from its start."""
         pieces = self._pieces(audio, self._step.init_state())
-        return [frame for seen, _ in pieces for frame in _frames(seen)[0]]
+        return [frame for seen, _ in pieces for frame in _frames(seen[0].numpy())]
+
+    def _decode(
+        self, seen: NDArray[np.float32], state: DecodeState | EarlyState
+    ) -> tuple[Events, DecodeState | EarlyState]:
+        if isinstance(state, DecodeState):
+            return decode(_frames(seen), state, self.settings)
+        assert self._early is not None
+        return self._early.decode(_frames(seen[:, :_CHANNELS]), _frames(seen[:, _CHANNELS:]), state)
 
     def _pieces(self, audio: Tensor, state: Tensors) -> Iterator[tuple[Tensor, Tensors]]:
         for piece in torch.split(audio, _PIECE * self.hop, dim=1):
@@ -84,7 +114,14 @@ class PianoTranscriber:
             yield seen, state
 
     def _view(self, output: Tensor) -> Tensor:
-        """Network output `(batch, frames, 88, outputs)` as the decoder sees it, `(batch, frames, 6, 88)`."""
+        """Network output `(batch, frames, 88, outputs)` as the decoder sees it, `(batch, frames, 6, 88)`.
+
+        Twice as many outputs, of two heads, become twice as many channels.
+        """
+        heads = torch.split(output, self.network.config.outputs, -1)
+        return torch.cat([self._channels(head) for head in heads], 2)
+
+    def _channels(self, output: Tensor) -> Tensor:
         # With the states on an axis of their own, the softmax goes over all keys at once.
         logits = output[..., : len(NoteState)].movedim(-1, 2).contiguous() - self._log_weights[:, None]
         states = torch.softmax(logits, 2)
@@ -99,15 +136,17 @@ class PianoTranscriber:
         return torch.stack([onset, active, velocity, shift, key, pedal], 2)
 
 
-def _frames(seen: Tensor) -> list[list[Frame]]:
-    """What `_view` made, as frames of each stream."""
-    return [[Frame(c[0], c[1], c[2], c[3], c[4], float(c[5, 0])) for c in stream] for stream in seen.numpy()]
+def _frames(channels: NDArray[np.float32]) -> list[Frame]:
+    """What `_channels` made of one stream, `(frames, 6, 88)`."""
+    return [Frame(c[0], c[1], c[2], c[3], c[4], float(c[5, 0])) for c in channels]
 
 
-def decode_settings(network: PianoNetwork, **thresholds: float | bool) -> DecodeSettings:
-    """Decoder settings that fit a network's frames and the delay it was set to."""
+def decode_settings(
+    network: PianoNetwork, chosen: int | None = None, **thresholds: float | bool
+) -> DecodeSettings:
+    """Decoder settings that fit a network's frames and the delay it was set to, or another."""
     config = network.config
-    delay = config.delays[network.chosen] + config.lookahead * config.hop
+    delay = config.delays[network.chosen if chosen is None else chosen] + config.lookahead * config.hop
     return DecodeSettings(config.hop, delay, LOWEST, **thresholds)  # type: ignore[arg-type]
 
 

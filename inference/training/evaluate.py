@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from inference import piano
-from inference.events import Note, NoteCollector
+from inference.events import Events, Note, NoteCollector, NoteOn
 from inference.pipeline import Stream, advance, open_transcriber
 from inference.streaming import Transcriber
 from inference.training import scores as scoring
@@ -73,6 +73,7 @@ def run(
     plot: bool = False,
     disturb: Disturb | None = None,
     decision_ms: float | None = None,
+    early_ms: float | None = None,
     progress: Callable[[str], None] = lambda name: None,
 ) -> Report:
     """Transcribe and score every recording of the chosen sets.
@@ -86,12 +87,14 @@ def run(
         plot: also draw `errors-SET.png` into `out` (needs matplotlib).
         disturb: changes each recording before it is heard.
         decision_ms: longest time from a sound to the decision about it.
+        early_ms: the same for what is told early.
         progress: called with each recording's name.
 
     Raises:
         FileNotFoundError: none of the sets is there.
     """
-    options = {} if decision_ms is None else {"decision_ms": decision_ms}
+    asked = {"decision_ms": decision_ms, "early_ms": early_ms}
+    options = {name: ms for name, ms in asked.items() if ms is not None}
     transcriber = open_transcriber("piano", weights, **options)
     scores: dict[str, list[Scores]] = {}
     notes: dict[str, tuple[Table, Table]] = {}
@@ -142,6 +145,10 @@ def robustness_table(found: dict[str, dict[str, list[Scores]]], name: str) -> st
     return "\n".join(lines)
 
 
+EARLY_MS = 40
+"""Of the row of `latencies` with notes that are told early."""
+
+
 def latencies(
     data: Path,
     weights: str | None = None,
@@ -149,41 +156,68 @@ def latencies(
     chunk_ms: float | None = None,
     sets: Iterable[str] = tuple(SETS),
     progress: Callable[[str], None] = lambda name: None,
-) -> dict[float, dict[str, list[Scores]]]:
-    """Scores per set for each delay the network can decide after.
+) -> dict[str, dict[str, list[Scores]]]:
+    """Scores per set for each delay the network can decide after, and for telling notes early.
 
     Keys are milliseconds from a sound to its note at the latest, the hop that has to fill included;
     arguments as of `run`.
     """
+    transcriber = piano.load(weights)
+    hop_ms = 1000 * transcriber.hop / transcriber.rate
+    asked: list[tuple[float | None, float | None]] = [(ms, None) for ms in transcriber.decisions_ms]
     found = {}
-    for decision in piano.load(weights).decisions_ms:
-        transcriber = open_transcriber("piano", weights, decision_ms=decision)
-        total = decision + 1000 * transcriber.hop / transcriber.rate
-        progress(f"{total:g} ms")
-        found[total] = run(data, None, weights, chunk_ms=chunk_ms, sets=sets, decision_ms=decision).scores
+    for decision, early in [*asked, (None, EARLY_MS)]:
+        last = transcriber.latency * 1000 / transcriber.rate if decision is None else decision
+        total = f"{last + hop_ms:g}" if early is None else f"{early + hop_ms:g}, else {last + hop_ms:g}"
+        progress(f"{total} ms")
+        found[total] = run(
+            data, None, weights, chunk_ms=chunk_ms, sets=sets, decision_ms=decision, early_ms=early
+        ).scores
     return found
 
 
-def latency_table(found: dict[float, dict[str, list[Scores]]], name: str) -> str:
+def latency_table(found: dict[str, dict[str, list[Scores]]], name: str) -> str:
     """Mean scores of one set as a Markdown table, a line per latency."""
-    columns = (*scoring.F1_COLUMNS[:5], "precision", "recall", "velocity_r", "lateness_ms", "spread_ms")
+    columns = (
+        *scoring.F1_COLUMNS[:5],
+        "precision",
+        "recall",
+        "velocity_r",
+        "lateness_ms",
+        "spread_ms",
+        "told_ms",
+    )
     lines = ["| latency ms | " + " | ".join(columns) + " |", "|" + "---|" * (len(columns) + 1)]
     for total, scores in found.items():
-        lines.append(_line(f"{total:g}", [scoring.mean(scores[name], column) for column in columns]))
+        lines.append(_line(total, [scoring.mean(scores[name], column) for column in columns]))
     return "\n".join(lines)
 
 
 def transcribe(transcriber: Transcriber[object], audio: Floats, chunk_ms: float | None = None) -> Table:
-    """Notes of audio at 16 kHz `(samples,)` as a table, heard in live-sized pieces."""
+    """Notes of audio at 16 kHz `(samples,)`, heard in live-sized pieces, as a table.
+
+    Its fifth column is the time in seconds from an onset to when the note was told.
+    """
     stream = Stream(transcriber, RATE, 1, chunk_ms=chunk_ms)
     collector, found = NoteCollector(), list[Note]()
-    for piece in np.array_split(audio, max(1, len(audio) // RATE)):
-        stream.push(piece[None])
+    told: dict[tuple[int, int], int] = {}
+
+    def take(events: Events, heard: int) -> None:
+        for event in events.notes:
+            if isinstance(event, NoteOn):
+                told[event.time, event.pitch] = heard - event.time
+        found.extend(collector.add(events))
+
+    for begin in range(0, len(audio), stream.chunk):
+        stream.push(audio[None, begin : begin + stream.chunk])
         (events,) = advance([stream])
-        found += collector.add(events)
-    found += collector.add(stream.finish())
-    rows = [(n.onset / RATE, n.offset / RATE, n.pitch, n.velocity * 127) for n in found]
-    return np.array(sorted(rows), np.float64).reshape(-1, 4)
+        take(events, min(begin + stream.chunk, len(audio)))
+    take(stream.finish(), len(audio))
+    rows = [
+        (n.onset / RATE, n.offset / RATE, n.pitch, n.velocity * 127, told[n.onset, n.pitch] / RATE)
+        for n in found
+    ]
+    return np.array(sorted(rows), np.float64).reshape(-1, 5)
 
 
 def read_reference(path: Path) -> Table:

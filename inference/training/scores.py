@@ -21,6 +21,7 @@ VELOCITIES = ((1, 20), (20, 40), (40, 60), (60, 80), (80, 128))
 class Scores:
     """Scores of one recording; F1 unless the name says otherwise, times in milliseconds.
 
+    `told_ms` is the median time from an onset to when its note was told, 0 if that is not known.
     `by_register` and `by_velocity` hold hits and reference notes per range of `REGISTERS` and
     `VELOCITIES`.
     """
@@ -41,6 +42,7 @@ class Scores:
     velocity_r: float = 0.0
     lateness_ms: float = 0.0
     spread_ms: float = 0.0
+    told_ms: float = 0.0
 
 
 F1_COLUMNS = ("onset", "onset_offset", "onset_velocity", "all_three", "onset_20", "onset_100")
@@ -48,7 +50,10 @@ COLUMNS = (*F1_COLUMNS, "precision", "recall", "velocity_r", "lateness_ms", "spr
 
 
 def score(name: str, reference: Table, estimate: Table) -> Scores:
-    """Compare notes: 50 ms onsets, offsets 50 ms or 20 %, velocities within 0.1 after a linear fit."""
+    """Compare notes: 50 ms onsets, offsets 50 ms or 20 %, velocities within 0.1 after a linear fit.
+
+    An estimate may have a fifth column: the seconds from each onset to when the note was told.
+    """
     reference = reference[np.argsort(reference[:, 0])]
     hits = _hits(reference, estimate)
     by_register = _counts(reference, hits, 2, REGISTERS)
@@ -72,6 +77,7 @@ def score(name: str, reference: Table, estimate: Table) -> Scores:
         onset_20=_onset_f1(notes, 0.02),
         onset_100=_onset_f1(notes, 0.1),
         velocity_r=_correlation(loud[hits[:, 0]], strength[hits[:, 1]]),
+        told_ms=float(np.median(estimate[:, 4])) * 1000 if estimate.shape[1] > 4 else 0.0,
         lateness_ms=float(quartiles[1]),
         spread_ms=float(quartiles[2] - quartiles[0]),
         reference=len(reference),

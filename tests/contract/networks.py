@@ -42,12 +42,15 @@ def restless(config, seed=0, scale=40.0):
             if isinstance(module, torch.nn.BatchNorm1d | torch.nn.BatchNorm2d):
                 module.running_mean.normal_(0, 0.1)
                 module.running_var.uniform_(0.5, 1.5)
-        layer = network.head.keys if config.joint else network.note_head
-        layer.weight[: len(NoteState)].mul_(scale)
-        for _ in range(3):  # no state may be the favourite
-            heard = network(noise(40 * config.hop, torch.Generator().manual_seed(9)))
-            usual = heard[..., : len(NoteState)].flatten(0, 2).median(0).values
-            layer.bias[: len(NoteState)] -= usual
+        for chosen in range(len(config.delays)) if config.joint else [0]:
+            network.chosen = chosen
+            layer = network.head.keys if config.joint else network.note_head
+            layer.weight[: len(NoteState)].mul_(scale)
+            for _ in range(3):  # no state may be the favourite
+                heard = network(noise(40 * config.hop, torch.Generator().manual_seed(9)))
+                usual = heard[..., : len(NoteState)].flatten(0, 2).median(0).values
+                layer.bias[: len(NoteState)] -= usual
+        network.chosen = 0
     return network
 
 

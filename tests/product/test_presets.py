@@ -127,4 +127,6 @@ def test_the_preset_opens_its_system(folder, monkeypatch):
     asked = []
     monkeypatch.setattr("inference.pipeline.open_transcriber", lambda *a, **k: asked.append((a, k)) or "t")
     assert presets.load(["electric-piano"]).transcriber() == "t"
-    assert asked == [(("piano", None), {"pedal": "raw", "sensitivity": 0.5, "decision_ms": None})]
+    assert asked == [
+        (("piano", None), {"pedal": "raw", "sensitivity": 0.5, "decision_ms": None, "early_ms": None})
+    ]

@@ -22,7 +22,7 @@ struct ParameterFacts {
 };
 
 constexpr const char* alignments[] = {"as preset", "aligned", "immediate"};
-constexpr const char* latency_presets[] = {"as sidecar", "tight", "live", "balanced", "accurate", "offline"};
+constexpr const char* latency_presets[] = {"as sidecar", "tight", "live", "balanced", "accurate", "offline", "eager"};
 constexpr int last_alignment = static_cast<int>(std::size(alignments)) - 1;
 constexpr int last_latency_preset = static_cast<int>(std::size(latency_presets)) - 1;
 
