@@ -35,20 +35,23 @@ class BeatTable:
 def read_beats(path: Path) -> BeatTable:
     """Lines of a time, other columns, and a label: `b` a beat, `db` a downbeat, more after a comma.
 
+    The label may also be a number, as in POP909: 1 a downbeat, 0 another beat.
+
     Raises:
         OSError: no such file.
         ValueError: a line that is none.
     """
     rows = [line.split() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
     times = np.array([float(row[0]) for row in rows], np.float64)
-    down = np.array([row[-1].split(",")[0].startswith("db") for row in rows], bool)
+    down = np.array([row[-1].split(",")[0].startswith(("db", "1.0")) for row in rows], bool)
     rising = np.append(True, np.diff(np.maximum.accumulate(times)) > 1e-3) if len(times) else down
     return BeatTable(times[rising], down[rising], np.zeros(int(rising.sum()), np.int64))
 
 
 def beats_file(music: Path) -> Path:
     """The annotation beside a performance or a recording, whichever way its folder names it."""
-    names = (f"{music.stem}_annotations.txt", f"{music.stem}_annotation.tsv", f"{music.stem}.beats.tsv")
+    endings = ("_annotations.txt", "_annotation.tsv", ".beats.tsv")
+    names = ["beat_midi.txt", *(music.stem + ending for ending in endings)]
     found = [music.with_name(name) for name in names if music.with_name(name).is_file()]
     return found[0] if found else music.with_name(names[-1])
 
