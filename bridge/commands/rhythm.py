@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -22,27 +24,84 @@ def evaluate_rhythm(
 
     from inference.rhythm import evaluate as evaluation
 
-    for name in sets:
-        if name not in evaluation.SETS:
-            raise UsageError(f"there is no set {name!r}", remedy=f"There are: {', '.join(evaluation.SETS)}")
+    _check_sets(sets, evaluation.SETS)
     use_threads(1)
-    try:
-        found = evaluation.run(
-            data,
-            out,
-            weights,
-            sets=sets or tuple(evaluation.SETS),
-            progress=lambda name: output.talk(f"rhythm: {name}"),
-        )
-    except FileNotFoundError as error:
-        raise InputError(
-            "there are no recordings to score", why=str(error), remedy="Give their folder with --data"
-        ) from error
+    with _data_or_trouble():
+        found = evaluation.run(data, out, weights, sets=sets or tuple(evaluation.SETS), progress=_talk)
     if json_output:
         output.as_json({name: [asdict(score) for score in scores] for name, scores in found.items()})
         return
     for name, scores in found.items():
         output.data(f"{name}\n\n{evaluation.table(scores)}\n")
+
+
+def evaluate_live(
+    data: Path,
+    weights: str | None,
+    sets: tuple[str, ...],
+    decision_ms: float | None,
+    chunk_ms: float | None,
+    json_output: bool,
+) -> None:
+    """Print the scores of beats that are told live, see `inference.rhythm.evaluate_live`."""
+    from dataclasses import asdict
+
+    from inference.rhythm import evaluate_live as evaluation
+    from inference.rhythm.evaluate import SETS
+
+    _check_sets(sets, SETS)
+    use_threads(1)
+    with _data_or_trouble():
+        found = evaluation.run(
+            data,
+            weights,
+            decision_ms=decision_ms,
+            chunk_ms=chunk_ms,
+            sets=sets or tuple(SETS),
+            progress=_talk,
+        )
+    if json_output:
+        output.as_json({name: [asdict(score) for score in scores] for name, scores in found.items()})
+        return
+    for name, scores in found.items():
+        output.data(f"{name}\n\n{evaluation.table(scores)}\n")
+
+
+def evaluate_dynamics(data: Path, soundfont: Path, weights: str | None, json_output: bool) -> None:
+    """Print the scores of printed dynamics, see `inference.rhythm.evaluate_dynamics`."""
+    from dataclasses import asdict
+
+    from inference.rhythm import evaluate_dynamics as evaluation
+
+    use_threads(1)
+    with _data_or_trouble():
+        found = evaluation.run(data, soundfont, weights, progress=_talk)
+    if json_output:
+        output.as_json([asdict(row) for row in found])
+    else:
+        output.data(evaluation.table(found))
+
+
+def _talk(name: str) -> None:
+    output.talk(f"rhythm: {name}")
+
+
+def _check_sets(sets: Iterable[str], known: Iterable[str]) -> None:
+    for name in sets:
+        if name not in known:
+            raise UsageError(f"there is no set {name!r}", remedy=f"There are: {', '.join(known)}")
+
+
+@contextmanager
+def _data_or_trouble() -> Iterator[None]:
+    try:
+        yield
+    except FileNotFoundError as error:
+        raise InputError(
+            "there are no recordings to score", why=str(error), remedy="Give their folder with --data"
+        ) from error
+    except ValueError as error:
+        raise UsageError("these weights cannot be scored so", why=str(error)) from error
 
 
 @click.command("rhythm", context_settings=SETTINGS)

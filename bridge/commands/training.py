@@ -71,7 +71,10 @@ class Soundfont(click.ParamType):  # type: ignore[type-arg, unused-ignore]
     "--robustness", is_flag=True, help="Score disturbed recordings instead: level, noise, room, ..."
 )
 @click.option("--latencies", is_flag=True, help="Score every latency that the system can promise.")
-@click.option("--soundfont", type=FILE, help="Score performances played by this SoundFont, and the pedal.")
+@click.option(
+    "--soundfont", type=FILE, help="Score performances played by this SoundFont: the pedal, or the dynamics."
+)
+@click.option("--live", is_flag=True, help="Of rhythm: score beats as they are told live.")
 @json_option
 def evaluate(
     system: str,
@@ -85,6 +88,7 @@ def evaluate(
     robustness: bool,
     latencies: bool,
     soundfont: Path | None,
+    live: bool,
     json_output: bool,
 ) -> None:
     """Score SYSTEM on recordings with known notes, through the live path; rhythm on known beats.
@@ -100,12 +104,19 @@ def evaluate(
         output.talk(f"{system}: {name}")
 
     if system == "rhythm":
-        from bridge.commands.rhythm import evaluate_rhythm
+        from bridge.commands import rhythm
 
-        if plots or robustness or chunk_ms is not None:
-            raise UsageError("rhythm has no --plot, --robustness and --chunk-ms", remedy="Leave them out")
-        evaluate_rhythm(data, weights, sets, out, json_output)
+        if plots or robustness or latencies:
+            raise UsageError("rhythm has no --plot, --robustness and --latencies", remedy="Leave them out")
+        if live:
+            rhythm.evaluate_live(data, weights, sets, decision_ms, chunk_ms, json_output)
+        elif soundfont is not None:
+            rhythm.evaluate_dynamics(data, soundfont, weights, json_output)
+        else:
+            rhythm.evaluate_rhythm(data, weights, sets, out, json_output)
         return
+    if live:
+        raise UsageError(f"{system} is always scored live", remedy="Leave out --live")
     if plots and out is None:
         raise UsageError("--plot has nowhere to draw", remedy="Give --out FOLDER too")
     for name in sets:

@@ -12,11 +12,14 @@ from inference.rhythm.bars import BarNetwork
 from inference.rhythm.config import CONFIGS
 from inference.rhythm.decode import DecodeSettings
 from inference.rhythm.dynamics import DynamicsNetwork, DynamicsSettings
+from inference.rhythm.follower import Follower
 from inference.rhythm.hints import Hints
 from inference.rhythm.listener import RhythmListener
 from inference.rhythm.network import RhythmNetwork
+from inference.rhythm.pointer import PointerSettings
+from inference.rhythm.struck import STRUCK, StruckNetwork
 
-DEFAULT_WEIGHTS = "rhythm"
+DEFAULT_WEIGHTS, FOLLOWER_WEIGHTS = "rhythm", "rhythm-live"
 BARS, DYNAMICS = "bars.", "dynamics."
 """Prefixes of the tensors of the networks over beats: which begin bars, and how loud they are."""
 
@@ -62,6 +65,26 @@ def load(
         loudness = DynamicsSettings(*(float(stored.metadata[f"dynamics_{n}"]) for n in ("change", "weight")))
     hints = Hints(first_downbeat, taps)
     return RhythmListener(network, settings, bars, dynamics, loudness=loudness, hints=hints)
+
+
+def load_follower(rate: int, weights: str | None = None) -> Follower:
+    """Open trained weights as a follower of notes whose times are samples at `rate`.
+
+    Raises:
+        WeightsError: no such weights, or a damaged file.
+    """
+    stored = files.read(weights or FOLLOWER_WEIGHTS)
+    network = StruckNetwork(STRUCK[stored.metadata["config"]])
+    network.load_state_dict(stored.tensors)
+    tuned = {name: float(stored.metadata[name]) for name in FOLLOWED if name in stored.metadata}
+    settings = replace(PointerSettings(), **tuned)  # type: ignore[arg-type]
+    if "wait" in stored.metadata:
+        settings = replace(settings, wait=int(stored.metadata["wait"]))
+    return Follower(network, settings, rate)
+
+
+FOLLOWED = ("stiff", "bias", "sharp", "restless", "certain", "usual_bpm", "spread", "downbeat_bias")
+"""Settings of the follower that come with its weights."""
 
 
 def _without(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

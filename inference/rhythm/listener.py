@@ -20,6 +20,7 @@ from inference.rhythm.dynamics import DynamicsNetwork, DynamicsSettings, decode_
 from inference.rhythm.hints import Hints
 from inference.rhythm.loudness import BandPowers, features, levelled
 from inference.rhythm.network import RhythmNetwork
+from inference.rhythm.settle import settle
 from inference.streaming import split, stack
 
 _WINDOW_S, _HOP_S = 60, 40
@@ -117,14 +118,15 @@ class RhythmListener:
         """Beats in bars, times in samples at `rate`."""
         drawn = self.hints.led(found.beat, self.config)
         if self.bars is None:
-            return decode(drawn, found.downbeat, self.settings, self.config)
+            return settle(decode(drawn, found.downbeat, self.settings, self.config), found.seen, self.config)
         uncounted = replace(self.settings, meters=(1,), downbeat_weight=0.0)
         beats = decode(drawn, found.downbeat, uncounted, self.config)
         if not beats:
             return ()
         logits = hear_bars(self.bars, found.seen, beat_frames(beats, self.config))
         times = np.array([beat.time / self.rate for beat in beats])
-        return place_bars(beats, self.hints.began(logits, times, max(self.settings.meters)), self.settings)
+        logits = self.hints.began(logits, times, max(self.settings.meters))
+        return settle(place_bars(beats, logits, self.settings), found.seen, self.config)
 
     def hear(self, audio: NDArray[np.float32]) -> Frames:
         """What the network thinks of audio `(samples,)` at `rate`."""

@@ -32,6 +32,9 @@ class BeatTable:
         return BeatTable((self.time + by) * stretch, self.downbeat, self.dynamics)
 
 
+NO_BEATS = BeatTable(np.zeros(0), np.zeros(0, bool), np.zeros(0, np.int64))
+
+
 def read_beats(path: Path) -> BeatTable:
     """Lines of a time, other columns, and a label: `b` a beat, `db` a downbeat, more after a comma.
 
@@ -76,10 +79,11 @@ def with_played_dynamics(beats: BeatTable, notes: NoteTable, smooth: int = 4) ->
     window = np.ones(2 * (smooth // 2) + 1)
     mean = np.convolve(sums, window, "same") / np.maximum(np.convolve(count, window, "same"), 1e-9)
     rank = (np.argsort(np.argsort(mean)) + 0.5) / len(beats)
-    return BeatTable(beats.time, beats.downbeat, _classes(rank))
+    return BeatTable(beats.time, beats.downbeat, ranked_classes(rank))
 
 
-def _classes(rank: NDArray[np.float64]) -> NDArray[np.int64]:
+def ranked_classes(rank: NDArray[np.float64]) -> NDArray[np.int64]:
+    """Ranks of loudness 0..1 as classes 1..5, which change only when a rank is well beyond its bound."""
     found = np.empty(len(rank), np.int64)
     now = int(np.searchsorted(PP_TO_FF, rank[0]))
     for index, value in enumerate(rank):
