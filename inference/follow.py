@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, Literal, NamedTuple
 
 from torch import Tensor
@@ -58,6 +59,7 @@ def load(
     pedal: Literal["extended", "raw"] = "extended",
     sensitivity: float = 0.5,
     decision_ms: float | None = None,
+    beats_ms: float | None = None,
 ) -> FollowingTranscriber:
     """Open the piano system with the follower beside it.
 
@@ -66,13 +68,22 @@ def load(
         pedal: see `inference.piano.load`, and so the others.
         sensitivity: 0..1.
         decision_ms: longest time from a sound to the decision about it.
+        beats_ms: when beats are told, in milliseconds after they sound; negative: before. The longer,
+            the surer. Default: what the follower's weights say, about 0.3 s.
 
     Raises:
         WeightsError: no such weights, or a damaged file.
         ValueError: an option out of range.
     """
     heard = piano.load(weights, pedal=pedal, sensitivity=sensitivity, decision_ms=decision_ms)
-    return FollowingTranscriber(heard, rhythm.load_follower(heard.rate))
+    follower = rhythm.load_follower(heard.rate)
+    if beats_ms is not None:
+        asked = beats_ms / 1000 * heard.rate - heard.latency - heard.hop - follower.late
+        wait = follower.settings.wait + round(asked / follower.hop)
+        if not -50 <= wait <= 100:
+            raise ValueError(f"beats_ms is {beats_ms:g}; beats can be told from 1 s before to 2 s after")
+        follower.settings = replace(follower.settings, wait=wait)
+    return FollowingTranscriber(heard, follower)
 
 
 def _both(notes: Events, told: Events) -> Events:

@@ -34,7 +34,7 @@ Floats = NDArray[np.float32]
 class DynamicsSettings:
     """What it costs the class to change at a beat: `change`, less `weight` times the network's logit."""
 
-    change: float = 4.0
+    change: float = 0.5
     weight: float = 1.0
 
 

@@ -43,6 +43,7 @@ def run(
     weights: str | None = None,
     *,
     decision_ms: float | None = None,
+    beats_ms: float | None = None,
     chunk_ms: float | None = None,
     sets: Iterable[str] = tuple(SETS),
     progress: Callable[[str], None] = lambda name: None,
@@ -53,6 +54,7 @@ def run(
         data: folder with the sets' folders.
         weights: of the piano system: name or path; default the shipped ones.
         decision_ms: longest time from a sound to the decision about its note.
+        beats_ms: when beats are told, after they sound.
         chunk_ms: what one step hears; default one hop.
         sets: names out of `SETS`; those whose folder is missing are skipped.
         progress: called with each recording's name.
@@ -60,7 +62,8 @@ def run(
     Raises:
         FileNotFoundError: none of the sets is there.
     """
-    options = {} if decision_ms is None else {"decision_ms": decision_ms}
+    asked = {"decision_ms": decision_ms, "beats_ms": beats_ms}
+    options = {name: value for name, value in asked.items() if value is not None}
     transcriber = open_transcriber("rhythm", weights, **options)
     found: dict[str, list[LiveScores]] = {}
     for name in sets:

@@ -11,18 +11,18 @@ from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from inference.events import Beat, Events, Lane, LanePoint, NoteOff, NoteOn
 from inference.rhythm.pointer import PointerSettings, PointerState, Told, begin, move
-from inference.rhythm.struck import StruckNetwork, struck_frames
+from inference.rhythm.struck import QuickStep, StruckNetwork, struck_frames
 
 Floats = NDArray[np.float64]
 _RECENT = 130
 """Frames whose logits are remembered: more than the slowest beat."""
-_NEAR_S = 0.045
+EARLY_FRAMES = 1.5
+"""By which the network, which may be three frames off, answers too early on performances."""
+_NEAR_S = 0.05
 """A beat lies on the notes that are this near to where it was expected."""
 _WINDOW_FRAMES = 25
 _WINDOWS = 240
@@ -52,17 +52,17 @@ class FollowerState(NamedTuple):
         near: notes of the last second.
         recent: logits of the last frames, `(frames, 2)`.
         last: time of the last beat told, in samples.
-        loud: loudness of the last windows, and the sum and count of velocities in this one.
+        loud: loudness of the last windows.
     """
 
-    network: tuple[Tensor, ...]
+    network: tuple[NDArray[np.float32], ...]
     pointer: PointerState
     frames: int
     waiting: tuple[Struck, ...]
     near: tuple[Struck, ...]
     recent: Floats
     last: int
-    loud: tuple[tuple[float, ...], float, int]
+    loud: tuple[float, ...]
 
 
 class Follower:
@@ -80,7 +80,8 @@ class Follower:
             raise ValueError(f"{config.name} hears the future; take a causal network to follow with")
         if rate % config.frames_per_second:
             raise ValueError(f"{rate} Hz is no multiple of {config.frames_per_second} frames a second")
-        self.network, self.settings, self.rate = network.eval(), settings, rate
+        self.behind, self.settings, self.rate = network.latency, settings, rate
+        self._network = QuickStep(network)
         self.fps, self.hop = config.frames_per_second, rate // config.frames_per_second
 
     @property
@@ -89,14 +90,15 @@ class Follower:
 
         Half a frame is what notes wait for their frame to be over.
         """
-        return (self.network.latency + self.settings.wait) * self.hop + self.hop // 2
+        frames = self.behind + self.settings.wait - EARLY_FRAMES
+        return round(frames * self.hop) + self.hop // 2
 
     def start(self) -> FollowerState:
         """Before the first note."""
         return FollowerState(
-            self.network.init_state(1),
+            self._network.start(),
             begin(self.settings, self.fps),
-            *(0, (), (), np.zeros((0, 2)), -(10**9), ((), 0.0, 0)),
+            *(0, (), (), np.zeros((0, 2)), -(10**9), ()),
         )
 
     def step(
@@ -132,7 +134,7 @@ class Follower:
 
     def finish(self, state: FollowerState) -> Events:
         """What the last notes still tell."""
-        rest = (state.frames + self.network.latency + max(self.settings.wait, 0) + 1) * self.hop
+        rest = (state.frames + self.behind + max(self.settings.wait, 0) + 1) * self.hop
         end = state.frames * self.hop
         last, _ = self.step(state, (), rest)
         return replace(last, beats=tuple(beat for beat in last.beats if beat.time <= end))
@@ -147,23 +149,20 @@ class Follower:
             np.array([note.velocity for note in now], np.float32),
             count,
         )
-        with torch.inference_mode():
-            found, network = self.network.step(torch.from_numpy(frames)[None], state.network)
-        first = max(0, self.network.latency - state.frames)
+        found, network = self._network.step(frames, state.network)
+        first = max(0, self.behind - state.frames)
         near = tuple(note for note in (*state.near, *now) if note.frame > state.frames - self.fps)
-        velocities = (state.loud[1] + sum(note.velocity for note in now), state.loud[2] + len(now))
-        return found[0].double().numpy()[first:], state._replace(
+        return found[first:].astype(np.float64), state._replace(
             network=network,
             frames=end,
             waiting=tuple(note for note in state.waiting if note.frame >= end),
             near=near,
-            loud=(state.loud[0], *velocities),
         )
 
     def _tell(
         self, state: FollowerState, told: Told, beats: list[Beat], lanes: list[LanePoint]
     ) -> FollowerState:
-        time = self._placed(told.frame * self.hop, state.near)
+        time = self._placed(round((told.frame + EARLY_FRAMES) * self.hop), state.near)
         if time <= state.last:
             return state
         interval, expected = time - state.last, told.length * self.hop
@@ -184,12 +183,12 @@ class Follower:
 
     def _weigh(self, state: FollowerState, frame: int, lanes: list[LanePoint]) -> FollowerState:
         """Close a window of the dynamics lane."""
-        past, total, count = state.loud
-        if not count:
+        window = [n.velocity for n in state.near if frame - _WINDOW_FRAMES < n.frame <= frame]
+        if not window:
             return state
-        mean = total / count
+        past, mean = state.loud, sum(window) / len(window)
         smooth = mean if not past else 0.5 * mean + 0.5 * past[-1]
         rank = (sum(value < smooth for value in past) + 3) / (len(past) + 6)
         value = float(np.interp(rank, _RANKS, _VALUES))
         lanes.append(LanePoint((frame + 1) * self.hop, Lane.DYNAMICS, value))
-        return state._replace(loud=((*past[1 - _WINDOWS :], smooth), 0.0, 0))
+        return state._replace(loud=(*past[1 - _WINDOWS :], smooth))

@@ -23,13 +23,12 @@ class PointerSettings:
 
     Args:
         slowest_bpm: and `fastest_bpm`: the range of tempi.
-        tempi: how many, evenly spaced to the ear.
         usual_bpm: the likeliest tempo at first, and `spread` how many octaves away others are.
         stiff: how unlikely it is that a beat is longer or shorter than the one before: larger for
             dance music, smaller for rubato.
-        part: of a beat that counts as its beginning.
-        bias: logit that counts as even odds.
+        bias: logit that a frame must exceed to speak for a beat.
         sharp: of the logits; below 1 they are believed less.
+        limit: largest absolute value of what one frame says.
         restless: probability per beat of any other tempo and place: how soon it recovers.
         wait: frames after a beat until it is told; negative: before it.
         certain: mean odds at the last beats below which none is told.
@@ -41,13 +40,12 @@ class PointerSettings:
 
     slowest_bpm: float = 35.0
     fastest_bpm: float = 240.0
-    tempi: int = 48
     usual_bpm: float = 110.0
-    spread: float = 1.0
+    spread: float = 0.6
     stiff: float = 25.0
-    part: float = 1 / 12
     bias: float = 0.0
     sharp: float = 1.0
+    limit: float = 5.0
     restless: float = 0.002
     wait: int = 4
     certain: float = 0.3
@@ -64,10 +62,8 @@ class Grid(NamedTuple):
     since: NDArray[np.int64]
     first: NDArray[np.int64]
     last: NDArray[np.int64]
-    beginning: NDArray[np.bool_]
     change: Floats
     start: Floats
-    usual: Floats
 
 
 class PointerState(NamedTuple):
@@ -94,7 +90,7 @@ class Told(NamedTuple):
 def grid(settings: PointerSettings, rate: float) -> Grid:
     """The states of settings at `rate` frames per second."""
     longest, shortest = 60 * rate / settings.slowest_bpm, 60 * rate / settings.fastest_bpm
-    lengths = np.unique(np.rint(np.geomspace(shortest, longest, settings.tempi)).astype(np.int64))
+    lengths = np.arange(round(shortest), round(longest) + 1)
     length = np.repeat(lengths, lengths)
     last = np.cumsum(lengths) - 1
     first = last - lengths + 1
@@ -106,8 +102,7 @@ def grid(settings: PointerSettings, rate: float) -> Grid:
     change = change * usual[None] ** 0.05
     change /= change.sum(1, keepdims=True)
     start = np.repeat(usual / lengths, lengths)
-    beginning = since < np.maximum(1, np.rint(settings.part * length))
-    return Grid(length, since, first, last, beginning, change, start / start.sum(), usual / usual.sum())
+    return Grid(length, since, first, last, change, start / start.sum())
 
 
 def begin(settings: PointerSettings, rate: float) -> PointerState:
@@ -136,9 +131,8 @@ def move(
     weight[1:] = state.weight[:-1]
     weight[states.first] = state.weight[states.last] @ states.change
     weight += settings.restless / 40 * states.start
-    odds = 1 / (1 + np.exp(-settings.sharp * (beat - settings.bias)))
-    odds = min(max(odds, 0.01), 0.99)
-    weight *= np.where(states.beginning, odds, (1 - odds) * settings.part / (1 - settings.part))
+    said = settings.sharp * (beat - settings.bias)
+    weight[states.first] *= np.exp(min(max(said, -settings.limit), settings.limit))
     weight /= weight.sum()
     state = state._replace(weight=weight, frame=state.frame + 1)
     return _tell(state, states, recent, settings)
@@ -150,11 +144,10 @@ def _tell(
     best = int(state.weight.argmax())
     since, length = int(states.since[best]), int(states.length[best])
     now = state.frame - 1
-    frame = now - since if since >= settings.wait else now + length - since
-    if settings.wait < 0 and since <= length + settings.wait:
-        return state, None  # the next beat is still too far away
-    if settings.wait >= 0 and since < settings.wait:
+    ahead = settings.wait < 0
+    if since < (length + settings.wait if ahead else settings.wait):
         return state, None
+    frame = now - since + (length if ahead else 0)
     if frame - state.told < 0.6 * length:
         return state, None
     back = len(recent) - 1 - max(since, 0)

@@ -129,6 +129,56 @@ class StruckNetwork(Streaming[tuple[Tensor, ...]]):
         return Thought(logits[..., 0], logits[..., 1])
 
 
+class QuickStep:
+    """`StruckNetwork.step` of one stream without a tensor: for single frames, calls are what costs.
+
+    Frames `(frames, KEYS + EXTRAS)` to logits `(frames, 2)`; states are arrays `(2 * dilation, channels)`.
+    """
+
+    def __init__(self, network: StruckNetwork) -> None:
+        self.channels = network.config.channels
+        self.enter, self.leave = _matrix(network.enter), _matrix(network.leave)
+        self.norm = _scale(network.norm)
+        self.layers = [
+            (_scale(layer.norm), _matrix(layer.taps), _matrix(layer.mix), layer.dilation)
+            for layer in network.layers
+            if isinstance(layer, Dilated)
+        ]
+
+    def start(self) -> tuple[Floats, ...]:
+        """State before the first frame."""
+        return tuple(np.zeros((2 * d, self.channels), np.float32) for *_, d in self.layers)
+
+    def step(self, x: Floats, state: tuple[Floats, ...]) -> tuple[Floats, tuple[Floats, ...]]:
+        """The next frames; the state that is given stays as it is."""
+        count, after = len(x), []
+        x = x @ self.enter[0] + self.enter[1]
+        for (norm, taps, mix, d), own in zip(self.layers, state, strict=True):
+            joined = np.concatenate([own, _normed(x, norm)])
+            seen = np.concatenate([joined[:count], joined[d : d + count], joined[2 * d :]], 1)
+            x = x + np.maximum(seen @ taps[0] + taps[1], 0) @ mix[0] + mix[1]
+            after.append(joined[count:])
+        logits: Floats = np.maximum(_normed(x, self.norm), 0) @ self.leave[0] + self.leave[1]
+        return logits, tuple(after)
+
+
+def _matrix(layer: nn.Linear) -> tuple[Floats, Floats]:
+    return layer.weight.detach().numpy().T.copy(), layer.bias.detach().numpy().copy()
+
+
+def _scale(layer: nn.LayerNorm) -> tuple[Floats, Floats]:
+    return layer.weight.detach().numpy().copy(), layer.bias.detach().numpy().copy()
+
+
+def _normed(x: Floats, scale: tuple[Floats, Floats]) -> Floats:
+    # Products and einsum, because numpy's mean takes several times as long for a row.
+    width = x.shape[1]
+    centred = x - (np.einsum("ij->i", x) / np.float32(width))[:, None]
+    variance = np.einsum("ij,ij->i", centred, centred) / np.float32(width)
+    normed: Floats = centred / np.sqrt(variance + np.float32(1e-5))[:, None] * scale[0] + scale[1]
+    return normed
+
+
 def struck_frames(frame: NDArray[np.int64], pitch: NDArray[np.int64], velocity: Floats, count: int) -> Floats:
     """Keys as they are struck, `(count, KEYS + EXTRAS)`: velocities 0..1, then what sums them up.
 

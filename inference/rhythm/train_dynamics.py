@@ -86,7 +86,7 @@ def collect(
     return found
 
 
-def fit(examples: Sequence[Example], steps: int = 2_000, batch: int = 16, seed: int = 0) -> DynamicsNetwork:
+def fit(examples: Sequence[Example], steps: int = 1_000, batch: int = 16, seed: int = 0) -> DynamicsNetwork:
     """A network trained on all examples, each piece as often as any other."""
     torch.manual_seed(seed)
     random = np.random.default_rng(seed)

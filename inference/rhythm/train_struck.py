@@ -46,7 +46,7 @@ class StruckRun:
     seed: int = 1
     loop: LoopConfig = field(default_factory=lambda: DEFAULT_LOOP)
     spoil: SpoilConfig = field(default_factory=SpoilConfig)
-    batch: int = 12
+    batch: int = 8
     seconds: float = 60.0
     pop: float = 0.1
     """Share of excerpts out of POP909."""
