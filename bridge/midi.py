@@ -86,6 +86,8 @@ def write_midi(
     instrument: InstrumentPreset | None = None,
     tempo: TempoMap | None = None,
     meters: Iterable[tuple[int, ...]] = (),
+    markers: Iterable[tuple[int, str]] = (),
+    beats: Iterable[Note] = (),
     name: str = "piano",
     midi_format: Literal[0, 1] = 1,
     ppq: int = PPQ,
@@ -94,7 +96,8 @@ def write_midi(
 
     A note's channel, if it is not 0, goes before the instrument's. `meters` are `(quarter, beats per bar)`
     or `(quarter, beats per bar, denominator)` from which bars are that long; a beat is a quarter unless
-    the denominator says otherwise.
+    the denominator says otherwise. `markers` are `(time, text)`; `beats` are notes of a track of their
+    own, on the channels that they name, whatever the instrument.
 
     A time in the file is the nearest tick: at 480 PPQ and the default 120 bpm it is off by at
     most 0.53 ms. Pedals are written when the instrument's pedal is "raw"; with "extended" the
@@ -108,14 +111,18 @@ def write_midi(
     changes = list(control_changes(controls, lanes, rate, instrument))
     written = separate(_on_ticks(note, clock, instrument) for note in playable)
     events = heapq.merge(_note_events(written, instrument), _change_events(changes, clock))
-    timing = sorted([*_meter_events(meters, ppq), *_tempo_events(tempo, ppq)], key=itemgetter(0))
+    marks = [(clock(max(0, time)), mido.MetaMessage("marker", text=text)) for time, text in markers]
+    timing = sorted([*_meter_events(meters, ppq), *_tempo_events(tempo, ppq), *marks], key=itemgetter(0))
+    counted = [event for beat in beats for event in _beat_events(beat, clock)]
     header = [*_names(name), *timing]
     file = mido.MidiFile(type=midi_format, ticks_per_beat=ppq, charset="utf-8")
     # Hours of music are many messages: each is made when it is written.
     if midi_format == 1:
         file.tracks = [_deltas(header), chain([_track_name(name)], _deltas(events))]
+        if counted:
+            file.tracks.append(chain([_track_name("beats")], _deltas(counted)))
     else:
-        file.tracks = [_deltas(heapq.merge(header, events, key=itemgetter(0)))]
+        file.tracks = [_deltas(heapq.merge(header, events, counted, key=itemgetter(0)))]
     with replacing(path) as part:
         file.save(str(part))
     return MidiSummary(path, len(written), len(changes), len(everything) - len(playable))
@@ -270,6 +277,17 @@ def _ends(ends: list[tuple[int, int, int]], until: float = math.inf) -> Iterator
         tick, pitch, channel = heapq.heappop(ends)
         off = mido.Message("note_off", channel=channel, note=pitch, velocity=RELEASE_VELOCITY)
         yield tick, 0, pitch, off
+
+
+def _beat_events(note: Note, clock: Line) -> Iterator[Event]:
+    """A beat's note, on its own channel; beats do not overlap."""
+    begin = clock(max(0, note.onset))
+    end = max(clock(note.offset), begin + 1)
+    velocity = midi_value(note.velocity)
+    on = mido.Message("note_on", channel=note.channel, note=note.pitch, velocity=velocity)
+    off = mido.Message("note_off", channel=note.channel, note=note.pitch, velocity=RELEASE_VELOCITY)
+    yield begin, 2, note.pitch, on
+    yield end, 0, note.pitch, off
 
 
 def _on_ticks(note: Note, clock: Line, instrument: InstrumentPreset) -> Note:

@@ -9,7 +9,7 @@ from statistics import median
 from typing import Any
 
 from inference.clock import PPQ, TempoMap
-from inference.events import Beat
+from inference.events import Beat, Lane, LanePoint
 
 HALF_TICK_US = 250
 """A note may move by half a tick: at most this long, whatever the tempo."""
@@ -76,8 +76,21 @@ def one_tempo(beats: Sequence[Beat], rate: int) -> Grid | None:
     return Grid(TempoMap([(0, length)]), ((0, of),), ppq)
 
 
-def beats_as_dict(beats: Sequence[Beat], rate: int) -> dict[str, Any]:
-    """Plain values, for JSON: times in seconds, the tempo at each beat in beats per minute."""
+def beats_as_dict(
+    beats: Sequence[Beat],
+    rate: int,
+    markers: Sequence[tuple[int, str]] = (),
+    lanes: Sequence[LanePoint] = (),
+) -> dict[str, Any]:
+    """Plain values, for JSON: times in seconds, the tempo at each beat in beats per minute.
+
+    Args:
+        beats: in order of time.
+        rate: samples per second of all times.
+        markers: `(time, "pp".."ff")` where the dynamics change.
+        lanes: the dynamics lane has a value 0..1 per beat.
+    """
+    loud = {point.time: round(point.value, 3) for point in lanes if point.lane is Lane.DYNAMICS}
     lengths = [(b.time - a.time) / rate for a, b in pairwise(beats)]
     tempi = [60 / length for length in [*lengths, *lengths[-1:]]] or [0.0] * len(beats)
     return {
@@ -90,9 +103,11 @@ def beats_as_dict(beats: Sequence[Beat], rate: int) -> dict[str, Any]:
                 "of": beat.of,
                 "bpm": round(tempo, 2),
                 "confidence": round(beat.confidence, 3),
+                **({"dynamics": loud[beat.time]} if beat.time in loud else {}),
             }
             for beat, tempo in zip(beats, tempi, strict=True)
         ],
+        "dynamics": [{"time": round(time / rate, 6), "marking": text} for time, text in markers],
     }
 
 

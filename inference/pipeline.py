@@ -27,7 +27,7 @@ from inference.events import Beat, Control, Events, LanePoint, NoteOff, NoteOn, 
 from inference.resample import GROUP, Resampler
 from inference.streaming import Transcriber
 
-SYSTEMS = {"piano": "inference.piano"}
+SYSTEMS = {"piano": "inference.piano", "rhythm": "inference.follow"}
 """Systems that hear, by name, and the room whose `load(weights, **options)` opens them."""
 
 LOUDEST = 1e6

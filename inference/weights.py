@@ -70,6 +70,17 @@ def write(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]
     os.replace(part, path)
 
 
+def record(path: Path) -> None:
+    """Note the checksum of weights that were written into the package; others are left alone."""
+    if path.resolve().parent != FOLDER:
+        return
+    known = checksums() | {path.name: hashlib.sha256(path.read_bytes()).hexdigest()}
+    lines = "".join(f"{digest}  {name}\n" for name, digest in sorted(known.items()))
+    part = _CHECKSUMS.with_suffix(".part")
+    part.write_text(lines)
+    os.replace(part, _CHECKSUMS)
+
+
 def checksums() -> dict[str, str]:
     """SHA-256 of each shipped file, as `sha256sum` writes them."""
     if not _CHECKSUMS.exists():

@@ -100,8 +100,12 @@ def bounce(
     tempo_map: bool,
     one_tempo: bool,
     beats: bool,
+    dynamics: bool,
+    beat_notes: int | None,
     meters: tuple[int, ...],
     tempo: tuple[float, float] | None,
+    first_downbeat: float | None,
+    taps: Path | None,
     channels: tuple[int, ...] | None,
     picture: bool,
     skip_existing: bool,
@@ -115,18 +119,25 @@ def bounce(
     file that cannot be read is reported at the end, and the others are done.
 
     With --tempo-map every heard beat is a quarter of the file, bars begin where they were heard, and
-    no note moves.
+    no note moves. --taps and the other hints help where the music leaves its beats open.
 
     Example: dawbridge bounce takes/ -o midi --tempo-map --picture
     """
-    from bridge.studio.bounce import BounceOptions, RhythmOptions
+    from bridge.studio.bounce import BounceOptions
+    from bridge.studio.rhythm import RhythmOptions, read_taps
 
     if tempo_map and one_tempo:
         raise UsageError("--tempo-map and --one-tempo exclude each other", remedy="Give one of them")
-    if (meters or tempo) and not (tempo_map or one_tempo or beats):
-        raise UsageError("--meter and --tempo help to hear beats", remedy="Give --tempo-map too")
+    hinted = bool(meters or tempo or taps) or first_downbeat is not None
+    wanted = tempo_map or one_tempo or beats or dynamics or beat_notes is not None
+    if hinted and not wanted:
+        raise UsageError(
+            "--meter, --tempo, --first-downbeat and --taps help to hear beats", remedy="Give --tempo-map too"
+        )
     mode: Literal["heard", "one"] | None = "heard" if tempo_map else "one" if one_tempo else None
-    rhythm = RhythmOptions(mode, beats, meters or None, tempo) if mode or beats else None
+    tapped = read_taps(taps) if taps else ()
+    known = (meters or None, tempo, first_downbeat, tapped)
+    rhythm = RhythmOptions(mode, beats, dynamics, beat_notes, *known) if wanted else None
     use_threads(threads)
     preset = chosen_preset(presets, "offline", pedal=pedal, sensitivity=sensitivity, weights=weights)
     options = BounceOptions(preset, channels, skip_existing, dry_run, picture, rhythm)

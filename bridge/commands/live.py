@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from bridge.studio.audio import AudioSource
     from bridge.wire.connection import Connection
     from bridge.wire.protocol import SessionReport
-    from inference.events import Events
+    from inference.events import Beat, Events
 
 INTERRUPTED = 130
 PITCHES = ("C", "C#", "D", "D#", "E", "F", "F#", "G", "G#", "A", "A#", "B")
@@ -133,6 +133,8 @@ def listen(
 ) -> int:
     """Play AUDIO through the live path, and print notes as they come; - is raw audio from stdin.
 
+    With --preset rhythm beats are printed too.
+
     It uses the sidecar that runs, or one of its own. The notes are those of bounce with the same preset.
     Ctrl-C ends the audio; notes heard until then are kept.
 
@@ -216,8 +218,25 @@ def _print_events(events: Events, rate: int, json_output: bool) -> None:
             output.data(json.dumps(line))
         elif on:
             output.data(f"{note.time / rate:9.3f} s  {name:<4} velocity {velocity}")
-    if events.notes:
+    for beat in events.beats:
+        _print_beat(beat, rate, json_output)
+    if events.notes or events.beats:
         sys.stdout.flush()
+
+
+def _print_beat(beat: Beat, rate: int, json_output: bool) -> None:
+    if json_output:
+        line = {
+            "type": "beat",
+            "time_s": round(beat.time / rate, 6),
+            "sample": beat.time,
+            "position": beat.position,
+            "of": beat.of,
+            "confidence": round(beat.confidence, 3),
+        }
+        output.data(json.dumps(line))
+    else:
+        output.data(f"{beat.time / rate:9.3f} s  beat {beat.position + 1} of {beat.of}")
 
 
 @click.command(context_settings=SETTINGS)

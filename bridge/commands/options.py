@@ -119,11 +119,33 @@ class TempoRange(click.ParamType):  # type: ignore[type-arg, unused-ignore]
 def rhythm_options(function: F) -> F:
     """What to make of the beats, and what is known of them."""
     for option in (
+        click.option(
+            "--taps",
+            type=FILE,
+            help="Hint: a text file of beats as they were tapped, a time in seconds a line.",
+        ),
+        click.option(
+            "--first-downbeat",
+            type=click.FloatRange(min=0),
+            metavar="SECONDS",
+            help="Hint: where the first bar begins.",
+        ),
         click.option("--tempo", type=TempoRange(), help="Hint: the tempo, or its range.  [default: 30-240]"),
         click.option(
             "meters", "--meter", type=Meter(), multiple=True, help="Hint: a meter that occurs; repeatable."
         ),
-        click.option("--beats", is_flag=True, help="Also write the beats as JSON beside each MIDI file."),
+        click.option(
+            "--beat-notes",
+            type=click.IntRange(1, 16),
+            metavar="CHANNEL",
+            help="Write each beat as a note on a track of its own; 10 is the drums.",
+        ),
+        click.option(
+            "--dynamics",
+            is_flag=True,
+            help="Write dynamics: a CC 11 curve, and pp..ff as markers at changes.",
+        ),
+        click.option("--beats", is_flag=True, help="Also write beats and dynamics as JSON beside each file."),
         click.option("--one-tempo", is_flag=True, help="As --tempo-map, but one tempo throughout."),
         click.option(
             "--tempo-map", is_flag=True, help="Hear the beats, and lay the notes on them: tempo and bars."

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -22,27 +24,86 @@ def evaluate_rhythm(
 
     from inference.rhythm import evaluate as evaluation
 
-    for name in sets:
-        if name not in evaluation.SETS:
-            raise UsageError(f"there is no set {name!r}", remedy=f"There are: {', '.join(evaluation.SETS)}")
+    _check_sets(sets, evaluation.SETS)
     use_threads(1)
-    try:
-        found = evaluation.run(
-            data,
-            out,
-            weights,
-            sets=sets or tuple(evaluation.SETS),
-            progress=lambda name: output.talk(f"rhythm: {name}"),
-        )
-    except FileNotFoundError as error:
-        raise InputError(
-            "there are no recordings to score", why=str(error), remedy="Give their folder with --data"
-        ) from error
+    with _data_or_trouble():
+        found = evaluation.run(data, out, weights, sets=sets or tuple(evaluation.SETS), progress=_talk)
     if json_output:
         output.as_json({name: [asdict(score) for score in scores] for name, scores in found.items()})
         return
     for name, scores in found.items():
         output.data(f"{name}\n\n{evaluation.table(scores)}\n")
+
+
+def evaluate_live(
+    data: Path,
+    weights: str | None,
+    sets: tuple[str, ...],
+    decision_ms: float | None,
+    beats_ms: float | None,
+    chunk_ms: float | None,
+    json_output: bool,
+) -> None:
+    """Print the scores of beats that are told live, see `inference.rhythm.evaluate_live`."""
+    from dataclasses import asdict
+
+    from inference.rhythm import evaluate_live as evaluation
+    from inference.rhythm.evaluate import SETS
+
+    _check_sets(sets, SETS)
+    use_threads(1)
+    with _data_or_trouble():
+        found = evaluation.run(
+            data,
+            weights,
+            decision_ms=decision_ms,
+            beats_ms=beats_ms,
+            chunk_ms=chunk_ms,
+            sets=sets or tuple(SETS),
+            progress=_talk,
+        )
+    if json_output:
+        output.as_json({name: [asdict(score) for score in scores] for name, scores in found.items()})
+        return
+    for name, scores in found.items():
+        output.data(f"{name}\n\n{evaluation.table(scores)}\n")
+
+
+def evaluate_dynamics(data: Path, soundfont: Path, weights: str | None, json_output: bool) -> None:
+    """Print the scores of printed dynamics, see `inference.rhythm.evaluate_dynamics`."""
+    from dataclasses import asdict
+
+    from inference.rhythm import evaluate_dynamics as evaluation
+
+    use_threads(1)
+    with _data_or_trouble():
+        found = evaluation.run(data, soundfont, weights, progress=_talk)
+    if json_output:
+        output.as_json([asdict(row) for row in found])
+    else:
+        output.data(evaluation.table(found))
+
+
+def _talk(name: str) -> None:
+    output.talk(f"rhythm: {name}")
+
+
+def _check_sets(sets: Iterable[str], known: Iterable[str]) -> None:
+    for name in sets:
+        if name not in known:
+            raise UsageError(f"there is no set {name!r}", remedy=f"There are: {', '.join(known)}")
+
+
+@contextmanager
+def _data_or_trouble() -> Iterator[None]:
+    try:
+        yield
+    except FileNotFoundError as error:
+        raise InputError(
+            "there are no recordings to score", why=str(error), remedy="Give their folder with --data"
+        ) from error
+    except ValueError as error:
+        raise UsageError("these weights cannot be scored so", why=str(error)) from error
 
 
 @click.command("rhythm", context_settings=SETTINGS)
@@ -96,4 +157,47 @@ def export_rhythm(work: Path, data: Path, out: Path, config: str) -> None:
     check_export(config, CONFIGS, work, out, "rhythm")
     use_threads(1)
     output.talk(export(work, data, out, config, output.talk))
+    output.data(str(out))
+
+
+@click.command("rhythm-live", context_settings=SETTINGS)
+@click.option("--data", type=FOLDER, required=True, help="Folder of performances.")
+@click.option("--work", type=FOLDER, required=True, help="Folder of the run; one that exists is resumed.")
+@click.option("--minutes", type=click.FloatRange(min=0, min_open=True), default=30.0, help="Time to train.")
+@click.option("--seed", type=int, default=1, help="Of everything that is drawn by chance.")
+def train_live(data: Path, work: Path, minutes: float, seed: int) -> None:
+    """Train the network that follows beats live, on notes alone, for --minutes; a stopped run goes on.
+
+    Example: dawbridge train rhythm-live --data data --work run --minutes 30
+    """
+    from inference.rhythm.train_struck import DEFAULT_LOOP, StruckRun, run
+
+    if not (data / "asap" / "train").is_dir():
+        raise InputError(
+            f"there are no performances in {data}",
+            why="asap/train is missing",
+            remedy="Give the folder of the data with --data",
+        )
+    run(StruckRun(data, work, seed=seed, loop=replace(DEFAULT_LOOP, minutes=minutes)))
+    output.data(str(work / "checkpoint.pt"))
+
+
+@click.command("export-rhythm-live", context_settings=SETTINGS)
+@click.argument("work", type=FOLDER)
+@click.option("out", "-o", "--out", type=FILE, required=True, help="The weights: a .safetensors file.")
+def export_live(work: Path, out: Path) -> None:
+    """Average and store the weights of the live run in the folder WORK.
+
+    Example: dawbridge train export-rhythm-live run -o my-live.safetensors
+    """
+    from inference.rhythm.export_struck import export
+
+    if not (work / "checkpoint.pt").is_file():
+        raise InputError(
+            f"there is no checkpoint in {work}",
+            remedy="Give the folder of: dawbridge train rhythm-live",
+        )
+    if out.suffix != ".safetensors":
+        raise UsageError(f"{out} is no name for weights", remedy="Give one that ends in .safetensors")
+    output.talk(export(work, out))
     output.data(str(out))

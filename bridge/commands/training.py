@@ -28,6 +28,14 @@ TRAIN = {
         "bridge.commands.rhythm:train_rhythm",
         "Train the rhythm system; goes on where it was stopped.",
     ),
+    "rhythm-live": (
+        "bridge.commands.rhythm:train_live",
+        "Train the network that follows beats live; goes on where it was stopped.",
+    ),
+    "export-rhythm-live": (
+        "bridge.commands.rhythm:export_live",
+        "Make weights of that training's checkpoint.",
+    ),
     "export-rhythm": (
         "bridge.commands.rhythm:export_rhythm",
         "Make weights of a rhythm training's checkpoint.",
@@ -71,7 +79,15 @@ class Soundfont(click.ParamType):  # type: ignore[type-arg, unused-ignore]
     "--robustness", is_flag=True, help="Score disturbed recordings instead: level, noise, room, ..."
 )
 @click.option("--latencies", is_flag=True, help="Score every latency that the system can promise.")
-@click.option("--soundfont", type=FILE, help="Score performances played by this SoundFont, and the pedal.")
+@click.option(
+    "--soundfont", type=FILE, help="Score performances played by this SoundFont: the pedal, or the dynamics."
+)
+@click.option("--live", is_flag=True, help="Of rhythm: score beats as they are told live.")
+@click.option(
+    "--beats-ms",
+    type=click.FloatRange(-1_000, 2_000),
+    help="With --live: when beats are told, after they sound.",
+)
 @json_option
 def evaluate(
     system: str,
@@ -85,6 +101,8 @@ def evaluate(
     robustness: bool,
     latencies: bool,
     soundfont: Path | None,
+    live: bool,
+    beats_ms: float | None,
     json_output: bool,
 ) -> None:
     """Score SYSTEM on recordings with known notes, through the live path; rhythm on known beats.
@@ -100,12 +118,19 @@ def evaluate(
         output.talk(f"{system}: {name}")
 
     if system == "rhythm":
-        from bridge.commands.rhythm import evaluate_rhythm
+        from bridge.commands import rhythm
 
-        if plots or robustness or chunk_ms is not None:
-            raise UsageError("rhythm has no --plot, --robustness and --chunk-ms", remedy="Leave them out")
-        evaluate_rhythm(data, weights, sets, out, json_output)
+        if plots or robustness or latencies:
+            raise UsageError("rhythm has no --plot, --robustness and --latencies", remedy="Leave them out")
+        if live:
+            rhythm.evaluate_live(data, weights, sets, decision_ms, beats_ms, chunk_ms, json_output)
+        elif soundfont is not None:
+            rhythm.evaluate_dynamics(data, soundfont, weights, json_output)
+        else:
+            rhythm.evaluate_rhythm(data, weights, sets, out, json_output)
         return
+    if live or beats_ms is not None:
+        raise UsageError("--live and --beats-ms are of rhythm", remedy="Leave them out")
     if plots and out is None:
         raise UsageError("--plot has nowhere to draw", remedy="Give --out FOLDER too")
     for name in sets:

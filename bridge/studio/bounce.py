@@ -14,8 +14,9 @@ from bridge.files import replacing, unwritable
 from bridge.midi import write_midi
 from bridge.presets import Preset, load
 from bridge.studio.audio import AudioSource, open_audio
+from bridge.studio.rhythm import RhythmOptions, beat_notes, markers, open_listener, tempo_grid
 from bridge.studio.targets import Target, find_targets
-from bridge.tempo import Grid, beats_as_dict, heard_grid, one_tempo
+from bridge.tempo import beats_as_dict
 from inference.clock import PPQ
 from inference.events import Beat, Control, LanePoint, Note, NoteCollector
 
@@ -32,25 +33,6 @@ class Progress:
     source: Path
     seconds: float
     total: float | None
-
-
-@dataclass(frozen=True, slots=True)
-class RhythmOptions:
-    """What to do with the beats.
-
-    Args:
-        tempo: `heard`: a tempo per beat; `one`: the middle one throughout; None: as without beats.
-        beats: write them as JSON beside the MIDI file.
-        meters: beats per bar that may occur, None: 2, 3 and 4.
-        range_bpm: slowest and fastest tempo, None: 30 to 240.
-        weights: of the system that hears beats, None: its own.
-    """
-
-    tempo: Literal["heard", "one"] | None = "heard"
-    beats: bool = False
-    meters: tuple[int, ...] | None = None
-    range_bpm: tuple[float, float] | None = None
-    weights: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,7 +200,9 @@ def hear(
             report(heard.samples / source.rate, source.seconds)
     keep(stream.finish())
     if rhythm:
-        heard.beats += rhythm.finish().beats
+        last = rhythm.finish()
+        heard.beats += last.beats
+        heard.lanes += last.lanes
     heard.notes += collector.close(heard.samples)
     heard.notes.sort(key=lambda note: (note.onset, note.pitch))
     return heard
@@ -236,23 +220,6 @@ def open_system(preset: Preset) -> Any:
             why=str(error),
             remedy="Check its weights with: dawbridge doctor",
         ) from error
-
-
-def open_listener(options: RhythmOptions) -> Any:
-    """What hears beats; whatever keeps it from opening becomes an `EngineError`."""
-    from inference.rhythm import load as load_rhythm
-    from inference.weights import WeightsError
-
-    try:
-        return load_rhythm(options.weights, meters=options.meters, tempo=options.range_bpm)
-    except WeightsError as error:
-        raise EngineError(
-            "the system that hears beats cannot be opened",
-            why=str(error),
-            remedy="Check its weights with: dawbridge doctor",
-        ) from error
-    except ValueError as error:
-        raise UsageError("the hints for the beats do not fit", why=str(error)) from error
 
 
 def _outputs(target: Target, options: BounceOptions) -> tuple[Path, ...]:
@@ -301,39 +268,47 @@ def _bounce_one(
 
 
 def _write(target: Target, heard: Heard, preset: Preset, options: BounceOptions) -> list[str]:
+    rhythm = options.rhythm
     if options.picture:
         from bridge.studio.report import piano_roll
 
-        piano_roll(target.picture, heard.notes, heard.rate, controls=heard.controls, title=target.source.name)
-    grid, warnings = _grid(heard, options.rhythm)
-    if options.rhythm and options.rhythm.beats:
+        piano_roll(
+            target.picture,
+            heard.notes,
+            heard.rate,
+            controls=heard.controls,
+            beats=heard.beats,
+            lanes=heard.lanes,
+            title=target.source.name,
+        )
+    if rhythm and rhythm.beats:
         with replacing(target.beats) as part:
-            part.write_text(json.dumps(beats_as_dict(heard.beats, heard.rate), indent=1), encoding="utf-8")
+            plain = beats_as_dict(heard.beats, heard.rate, markers(heard.lanes), heard.lanes)
+            part.write_text(json.dumps(plain, indent=1), encoding="utf-8")
+    grid = tempo_grid(heard.beats, heard.rate, rhythm)
+    told = bool(rhythm and rhythm.dynamics)
+    clicks = rhythm.beat_notes if rhythm else None
     summary = write_midi(
         target.midi,
         heard.notes,
         heard.controls,
         heard.rate,
-        lanes=heard.lanes,
+        lanes=heard.lanes if told or not rhythm else (),
+        markers=markers(heard.lanes) if told else (),
+        beats=beat_notes(heard.beats, heard.rate, clicks) if clicks else (),
         instrument=preset.instrument,
         name=target.source.stem,
         tempo=grid.tempo if grid else None,
         meters=grid.meters if grid else (),
         ppq=grid.ppq if grid else PPQ,
     )
+    warnings = []
+    if rhythm and rhythm.tempo and grid is None:
+        warnings.append("no sure beats were heard: the tempo is left at 120 bpm")
     if summary.outside_range:
         low, high = preset.instrument.key_range
         warnings.append(f"{summary.outside_range} notes outside keys {low} to {high} were left out")
     return warnings
-
-
-def _grid(heard: Heard, options: RhythmOptions | None) -> tuple[Grid | None, list[str]]:
-    """The tempo map of a file, and what is to be said about it."""
-    if options is None or options.tempo is None:
-        return None, []
-    make = heard_grid if options.tempo == "heard" else one_tempo
-    grid = make(heard.beats, heard.rate)
-    return grid, [] if grid else ["no sure beats were heard: the tempo is left at 120 bpm"]
 
 
 def _reporter(

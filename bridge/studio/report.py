@@ -10,7 +10,8 @@ from typing import Any
 
 from bridge.errors import EngineError
 from bridge.files import replacing
-from inference.events import Control, Controller, Note
+from bridge.studio.report_rhythm import draw_rhythm
+from inference.events import Beat, Control, Controller, LanePoint, Note
 
 HIT_S = 0.05
 """An estimated note hits a reference note of the same pitch whose onset is this near."""
@@ -56,9 +57,14 @@ def piano_roll(
     *,
     controls: Sequence[Control] = (),
     reference: Sequence[Note] | None = None,
+    beats: Sequence[Beat] = (),
+    lanes: Sequence[LanePoint] = (),
     title: str = "",
 ) -> Path:
     """Draw notes over time as a PNG, with a lane of velocities and, if there is one, of the pedal.
+
+    Where beats were heard, bars are lines and numbers, beats are ticks, and a lane below has the tempo
+    and the dynamics.
 
     Args:
         path: the picture.
@@ -67,10 +73,12 @@ def piano_roll(
         rate: samples per second of all times.
         controls: pedals; the sustain pedal is drawn.
         reference: what was played, if known.
+        beats: as they were heard.
+        lanes: the dynamics lane is drawn.
         title: above the picture.
     """
     path = Path(path)
-    figure, roll, lane = _figure(notes, reference, rate)
+    figure, roll, lane, below = _figure(notes, reference, rate, rhythm=len(beats) > 1)
     shown = [*notes, *(reference or ())]
     _keyboard(roll, shown)
     if reference is None:
@@ -78,13 +86,17 @@ def piano_roll(
     else:
         _by_match(roll, lane, match(notes, reference, rate), rate)
     _pedal(lane, controls, _end(shown, rate), rate)
-    _finish(roll, lane, shown, rate, title)
+    if below is not None:
+        draw_rhythm(roll, below, beats, lanes, rate)
+    _finish(roll, lane, shown, rate, title, below)
     with replacing(path) as part:
         figure.savefig(part, format="png", dpi=160, facecolor=PAPER)
     return path
 
 
-def _figure(notes: Sequence[Note], reference: Sequence[Note] | None, rate: int) -> tuple[Any, Any, Any]:
+def _figure(
+    notes: Sequence[Note], reference: Sequence[Note] | None, rate: int, *, rhythm: bool
+) -> tuple[Any, Any, Any, Any]:
     # A Figure of its own, not pyplot: no display, no global state, nothing to close.
     try:
         from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -97,10 +109,10 @@ def _figure(notes: Sequence[Note], reference: Sequence[Note] | None, rate: int) 
         ) from error
     seconds = _end([*notes, *(reference or ())], rate)
     width = min(max(seconds * INCHES_PER_S, WIDTH[0]), WIDTH[1])
-    figure = Figure(figsize=(width, HEIGHT), layout="constrained")
+    figure = Figure(figsize=(width, HEIGHT + 1.2 * rhythm), layout="constrained")
     FigureCanvasAgg(figure)
-    roll, lane = figure.subplots(2, 1, sharex=True, height_ratios=(4, 1))
-    return figure, roll, lane
+    axes = figure.subplots(2 + rhythm, 1, sharex=True, height_ratios=(4, 1, 1)[: 2 + rhythm])
+    return figure, axes[0], axes[1], axes[2] if rhythm else None
 
 
 def _keyboard(roll: Any, notes: Sequence[Note]) -> None:
@@ -185,14 +197,14 @@ def _pedal(lane: Any, controls: Sequence[Control], end: float, rate: int) -> Non
     lane.text(1, 1.02, "shaded: pedal", transform=lane.transAxes, ha="right", color=PEDAL, fontsize=8)
 
 
-def _finish(roll: Any, lane: Any, notes: Sequence[Note], rate: int, title: str) -> None:
+def _finish(roll: Any, lane: Any, notes: Sequence[Note], rate: int, title: str, below: Any = None) -> None:
     roll.set_title(title, loc="left", color=INK, fontsize=12)
     lane.set_ylim(0, 132)
     lane.set_yticks([0, 64, 127])
     lane.set_ylabel("velocity", color=INK)
-    lane.set_xlabel("seconds", color=INK)
+    (lane if below is None else below).set_xlabel("seconds", color=INK)
     lane.set_xlim(0, _end(notes, rate))
-    for axes in (roll, lane):
+    for axes in (roll, lane) if below is None else (roll, lane, below):
         axes.grid(axis="x", color=GRID, lw=0.7, zorder=0)
         axes.set_axisbelow(True)
         axes.tick_params(colors=INK, length=3)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -91,16 +90,8 @@ def export(
         "training": json.dumps({**state["progress"], **state["config"]}),
     }
     weights.write(out, tensors, metadata)
-    if out.resolve().parent == weights.FOLDER:
-        record_checksum(out)
+    weights.record(out)
     return calibrations
-
-
-def record_checksum(path: Path) -> None:
-    """Enter a file's SHA-256 among the shipped ones."""
-    known = weights.checksums() | {path.name: hashlib.sha256(path.read_bytes()).hexdigest()}
-    text = "".join(f"{digest}  {name}\n" for name, digest in sorted(known.items()))
-    (path.parent / "SHA256SUMS").write_text(text)
 
 
 def calibrate(network: PianoNetwork, recordings: Sequence[Path], chosen: int = 0) -> Calibration:

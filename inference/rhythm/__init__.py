@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
+
+from torch import Tensor
 
 from inference import weights as files
 from inference.rhythm.bars import BarNetwork
 from inference.rhythm.config import CONFIGS
 from inference.rhythm.decode import DecodeSettings
+from inference.rhythm.dynamics import DynamicsNetwork, DynamicsSettings
+from inference.rhythm.follower import Follower
+from inference.rhythm.hints import Hints
 from inference.rhythm.listener import RhythmListener
 from inference.rhythm.network import RhythmNetwork
+from inference.rhythm.pointer import PointerSettings
+from inference.rhythm.struck import STRUCK, StruckNetwork
 
-DEFAULT_WEIGHTS = "rhythm"
-BARS = "bars."
-"""Prefix of the tensors of the network that places bars."""
+DEFAULT_WEIGHTS, FOLLOWER_WEIGHTS = "rhythm", "rhythm-live"
+BARS, DYNAMICS = "bars.", "dynamics."
+"""Prefixes of the tensors of the networks over beats: which begin bars, and how loud they are."""
 
 
 def load(
@@ -21,6 +29,8 @@ def load(
     *,
     meters: tuple[int, ...] | None = None,
     tempo: tuple[float, float] | None = None,
+    first_downbeat: float | None = None,
+    taps: tuple[float, ...] = (),
 ) -> RhythmListener:
     """Open trained weights as a listener to whole recordings.
 
@@ -28,6 +38,8 @@ def load(
         weights: name of shipped weights or path of a safetensors file.
         meters: beats per bar that may occur; default 2, 3 and 4.
         tempo: slowest and fastest beats per minute; default 30 to 240.
+        first_downbeat: where the first bar begins, in seconds.
+        taps: beats as they were tapped, in seconds.
 
     Raises:
         WeightsError: no such weights, or a damaged file.
@@ -35,15 +47,49 @@ def load(
     """
     stored = files.read(weights or DEFAULT_WEIGHTS)
     network = RhythmNetwork(CONFIGS[stored.metadata["config"]])
-    own = {name: value for name, value in stored.tensors.items() if not name.startswith(BARS)}
-    network.load_state_dict(own)
-    bars = None
-    if len(own) < len(stored.tensors):
+    parts = {prefix: _without(prefix, stored.tensors) for prefix in (BARS, DYNAMICS)}
+    network.load_state_dict(
+        {name: value for name, value in stored.tensors.items() if not name.startswith((BARS, DYNAMICS))}
+    )
+    bars = dynamics = None
+    if parts[BARS]:
         bars = BarNetwork()
-        bars.load_state_dict({n.removeprefix(BARS): v for n, v in stored.tensors.items() if n not in own})
+        bars.load_state_dict(parts[BARS])
+    if parts[DYNAMICS]:
+        dynamics = DynamicsNetwork()
+        dynamics.load_state_dict(parts[DYNAMICS])
     tuned = {name: float(stored.metadata[name]) for name in TUNED if name in stored.metadata}
     settings = hinted(replace(DecodeSettings(), **tuned), meters, tempo)  # type: ignore[arg-type]
-    return RhythmListener(network, settings, bars)
+    loudness = DynamicsSettings()
+    if "dynamics_change" in stored.metadata:
+        loudness = DynamicsSettings(*(float(stored.metadata[f"dynamics_{n}"]) for n in ("change", "weight")))
+    hints = Hints(first_downbeat, taps)
+    return RhythmListener(network, settings, bars, dynamics, loudness=loudness, hints=hints)
+
+
+def load_follower(rate: int, weights: str | None = None) -> Follower:
+    """Open trained weights as a follower of notes whose times are samples at `rate`.
+
+    Raises:
+        WeightsError: no such weights, or a damaged file.
+    """
+    stored = files.read(weights or FOLLOWER_WEIGHTS)
+    network = StruckNetwork(STRUCK[stored.metadata["config"]])
+    network.load_state_dict(stored.tensors)
+    tuned = {name: float(stored.metadata[name]) for name in FOLLOWED if name in stored.metadata}
+    settings = replace(PointerSettings(), **tuned)  # type: ignore[arg-type]
+    if "wait" in stored.metadata:
+        settings = replace(settings, wait=int(stored.metadata["wait"]))
+    return Follower(network, settings, rate)
+
+
+FOLLOWED = ("stiff", "bias", "sharp", "restless", "certain", "usual_bpm", "spread", "downbeat_bias")
+"""Settings of the follower that come with its weights."""
+
+
+def _without(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors whose names begin with a prefix, named without it."""
+    return {n.removeprefix(prefix): value for n, value in tensors.items() if n.startswith(prefix)}
 
 
 TUNED = (

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -14,10 +13,11 @@ from numpy.typing import NDArray
 
 from inference import weights
 from inference.resample import resample
-from inference.rhythm import BARS, TUNED
+from inference.rhythm import BARS, DYNAMICS, TUNED
 from inference.rhythm.bars import BarNetwork
 from inference.rhythm.config import CONFIGS, FrontEndConfig
 from inference.rhythm.decode import DecodeSettings
+from inference.rhythm.dynamics import DynamicsNetwork, DynamicsSettings
 from inference.rhythm.evaluate import f1, frames_of, recordings, seconds
 from inference.rhythm.listener import Frames, RhythmListener
 from inference.rhythm.network import RhythmNetwork
@@ -72,19 +72,26 @@ def export(
         stored = {name: value.half().float() for name, value in stored.items()}
         bars.load_state_dict(stored)
         tensors |= {f"{BARS}{name}": value for name, value in stored.items()}
-    listener = RhythmListener(network, bars=bars)
+    dynamics = None
+    if (folder / "dynamics.pt").is_file():
+        dynamics = DynamicsNetwork()
+        stored = torch.load(folder / "dynamics.pt", weights_only=True)
+        stored = {
+            n: value.half().float() if value.is_floating_point() else value for n, value in stored.items()
+        }
+        dynamics.load_state_dict(stored)
+        tensors |= {f"{DYNAMICS}{name}": value for name, value in stored.items()}
+    listener = RhythmListener(network, bars=bars, dynamics=dynamics)
     music = validation_music(listener, data, folder / "banks.npz")
     settings = tune(music, listener, progress)
     metadata = {
         "config": config,
         **{name: str(getattr(settings, name)) for name in TUNED},
+        **{f"dynamics_{name}": str(value) for name, value in asdict(DynamicsSettings()).items()},
         "training": json.dumps({**state["progress"], **state["config"]}),
     }
     weights.write(out, tensors, metadata)
-    if out.resolve().parent == weights.FOLDER:
-        known = weights.checksums() | {out.name: hashlib.sha256(out.read_bytes()).hexdigest()}
-        lines = "".join(f"{digest}  {name}\n" for name, digest in sorted(known.items()))
-        (out.parent / "SHA256SUMS").write_text(lines)
+    weights.record(out)
     beat, downbeat = measure(music, listener)
     return f"validation: beats {beat:.3f}, downbeats {downbeat:.3f} in {len(music)} excerpts"
 

@@ -45,7 +45,7 @@ def frame_targets(beats: BeatTable, frames: int, config: FrontEndConfig) -> Fram
         np.zeros(frames, np.float32) if known.any() else np.full(frames, np.nan, np.float32),
         np.full(frames, UNKNOWN, np.int64),
     )
-    before = np.concatenate([[int(Loudness.MF)], beats.dynamics[:-1]])
+    before = np.concatenate([[int(Loudness.MF)], beats.dynamics])[: len(beats)]
     changed = known & (before > 0) & (before != beats.dynamics)
     inside = (place >= 0) & (place < frames)
     targets.beat[place[inside]] = 1

@@ -11,13 +11,16 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from inference.events import Beat, Events
+from inference.events import Beat, Events, Lane, LanePoint
 from inference.features import Carried
 from inference.rhythm.bars import BarNetwork, beat_frames, hear_bars, place_bars
 from inference.rhythm.config import Input, Task
 from inference.rhythm.decode import DecodeSettings, decode
+from inference.rhythm.dynamics import DynamicsNetwork, DynamicsSettings, decode_dynamics, hear_dynamics, level
+from inference.rhythm.hints import Hints
 from inference.rhythm.loudness import BandPowers, features, levelled
 from inference.rhythm.network import RhythmNetwork
+from inference.rhythm.settle import settle
 from inference.streaming import split, stack
 
 _WINDOW_S, _HOP_S = 60, 40
@@ -46,9 +49,10 @@ class Frames:
 
 
 class RhythmListener:
-    """Hears the beats of a whole recording, and how loudly it is played.
+    """Hears the beats of a whole recording, and how loudly each is meant.
 
-    Nothing is final before the end; memory grows by 0.1 MB a second.
+    The dynamics lane has a point per beat: fifths of its range are pp, p, mf, f and ff. Nothing is
+    final before the end; memory grows by 0.1 MB a second.
     """
 
     def __init__(
@@ -56,12 +60,18 @@ class RhythmListener:
         network: RhythmNetwork,
         settings: DecodeSettings | None = None,
         bars: BarNetwork | None = None,
+        dynamics: DynamicsNetwork | None = None,
+        *,
+        loudness: DynamicsSettings | None = None,
+        hints: Hints | None = None,
     ) -> None:
         config = network.config.front_end
-        if bars is not None and config.input is not Input.FUSED:
-            raise ValueError("bars are heard from a fused input only")
+        if (bars or dynamics) is not None and config.input is not Input.FUSED:
+            raise ValueError("bars and dynamics are heard from a fused input only")
         self.network, self.settings = network.eval(), settings or DecodeSettings()
         self.bars = None if bars is None else bars.eval()
+        self.dynamics = None if dynamics is None else dynamics.eval()
+        self.loudness, self.hints = loudness or DynamicsSettings(), hints or Hints()
         self.config = config
         self.rate, self.hop = config.rate, config.hop
         self.latency = _LONGEST_S * self.rate
@@ -86,22 +96,37 @@ class RhythmListener:
         return [Events(0) for _ in states], after
 
     def finish(self, state: ListenerState) -> Events:
-        """All beats."""
+        """All beats, and a point of the dynamics lane at each."""
         if not any(part.any() for part in state.powers):  # silence
             return Events(sum(part.shape[1] for part in state.powers) * self.hop)
-        powers = torch.cat(state.powers, 1)
-        return Events(powers.shape[1] * self.hop, beats=self.beats(self.frames(powers)))
+        found = self.frames(torch.cat(state.powers, 1))
+        beats = self.beats(found)
+        return Events(len(found.seen) * self.hop, lanes=self.lane(found, beats), beats=beats)
+
+    def lane(self, found: Frames, beats: Sequence[Beat]) -> tuple[LanePoint, ...]:
+        """How loudly each beat is meant."""
+        if self.dynamics is None or not beats:
+            return ()
+        heard = hear_dynamics(self.dynamics, found.seen, beat_frames(beats, self.config))
+        values = level(heard, decode_dynamics(heard, self.loudness))
+        return tuple(
+            LanePoint(beat.time, Lane.DYNAMICS, float(value))
+            for beat, value in zip(beats, values, strict=True)
+        )
 
     def beats(self, found: Frames) -> tuple[Beat, ...]:
         """Beats in bars, times in samples at `rate`."""
+        drawn = self.hints.led(found.beat, self.config)
         if self.bars is None:
-            return decode(found.beat, found.downbeat, self.settings, self.config)
+            return settle(decode(drawn, found.downbeat, self.settings, self.config), found.seen, self.config)
         uncounted = replace(self.settings, meters=(1,), downbeat_weight=0.0)
-        beats = decode(found.beat, found.downbeat, uncounted, self.config)
+        beats = decode(drawn, found.downbeat, uncounted, self.config)
         if not beats:
             return ()
         logits = hear_bars(self.bars, found.seen, beat_frames(beats, self.config))
-        return place_bars(beats, logits, self.settings)
+        times = np.array([beat.time / self.rate for beat in beats])
+        logits = self.hints.began(logits, times, max(self.settings.meters))
+        return settle(place_bars(beats, logits, self.settings), found.seen, self.config)
 
     def hear(self, audio: NDArray[np.float32]) -> Frames:
         """What the network thinks of audio `(samples,)` at `rate`."""

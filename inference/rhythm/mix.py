@@ -17,10 +17,11 @@ from inference.rhythm.labels import FrameTargets, frame_targets
 from inference.rhythm.losses import Batch
 from inference.rhythm.loudness import BandPowers, features, levelled
 from inference.training.augment import Augment
-from inference.training.beats import BeatTable
+from inference.training.beats import NO_BEATS, BeatTable
 from inference.training.corpus import RATE, Performance, Recording
 from inference.training.notes import Floats
 from inference.training.sampler import LEAD_S, Sampler
+from inference.training.unmusical import unmusical
 
 
 class Heard(NamedTuple):
@@ -44,6 +45,7 @@ class MixConfig:
     fresh: int = 2
     kept: int = 240
     recorded: float = 0.3
+    unmusical: float = 0.05
     slowest: float = 0.75
     fastest: float = 1.3
     level_db: float = 4.0
@@ -86,13 +88,15 @@ class Mix:
     def excerpt(self, random: Generator) -> Heard:
         """A minute of music: its band powers and its targets."""
         length = round(self.config.chunk_s * RATE)
-        if random.random() < self.config.recorded:
+        if random.random() < self.config.unmusical:
+            audio, beats = unmusical(random, length), NO_BEATS
+        elif random.random() < self.config.recorded:
             audio, beats = self._cut(random, length)
         else:
             audio, beats = self._play(random, length)
         wet = self.augment(torch.from_numpy(audio)[None], random)
         with torch.no_grad():
-            powers = self.hear(_faster_rate(wet, self.front_end.rate))[0, : self.frames]
+            powers = self.hear(faster_rate(wet, self.front_end.rate))[0, : self.frames]
         targets = frame_targets(beats, self.frames, self.front_end)
         return Heard(powers.clamp(min=1e-4).log10().half(), targets)
 
@@ -140,7 +144,7 @@ class Mix:
         return faster, beats.moved(-start / RATE, 1 / speed)
 
 
-def _faster_rate(audio: Tensor, rate: int) -> Tensor:
+def faster_rate(audio: Tensor, rate: int) -> Tensor:
     """Audio `(batch, samples)` at 16 kHz as at `rate`; the ends may ring, as if it went round."""
     length = audio.shape[1]
     longer = round(length * rate / RATE)

@@ -12,11 +12,13 @@ import numpy as np
 import torch
 
 from inference import weights
+from inference.rhythm import train_dynamics
 from inference.rhythm.config import CONFIGS, Input
 from inference.rhythm.losses import LossConfig, rhythm_loss
 from inference.rhythm.mix import Mix, MixConfig
 from inference.rhythm.network import RhythmNetwork
 from inference.rhythm.train_bars import collect, fit
+from inference.rhythm.train_dynamics import marked_performances
 from inference.training import corpus, pianos
 from inference.training.augment import Augment, AugmentConfig
 from inference.training.beats import BeatTable, beats_file, read_beats, with_played_dynamics
@@ -46,6 +48,8 @@ class RhythmRun:
     """Shipped name or path of the weights to begin from, instead of from chance."""
     bar_excerpts: int = 240
     """Minutes of music from which the network that places bars learns; 0: none is trained."""
+    marked_per_piece: int = 2
+    """Performances of each score with dynamics from which these are learned; 0: they are not."""
 
 
 def run(settings: RhythmRun) -> Progress:
@@ -77,6 +81,11 @@ def run(settings: RhythmRun) -> Progress:
     if settings.bar_excerpts and mix.front_end.input is Input.FUSED:
         examples = collect(mix, settings.bar_excerpts, settings.seed * 1000 + 1, log.info)
         torch.save(fit(examples).state_dict(), settings.folder / "bars.pt")
+    if settings.marked_per_piece and mix.front_end.input is Input.FUSED:
+        marked = list(marked_performances(settings.data / "asap" / "train", settings.marked_per_piece))
+        seed = settings.seed * 1000 + 2
+        found = train_dynamics.collect(marked, mix.sampler, mix.augment, mix.front_end, seed, log.info)
+        torch.save(train_dynamics.fit(found).state_dict(), settings.folder / "dynamics.pt")
     return progress
 
 

@@ -32,8 +32,13 @@ class BeatTable:
         return BeatTable((self.time + by) * stretch, self.downbeat, self.dynamics)
 
 
+NO_BEATS = BeatTable(np.zeros(0), np.zeros(0, bool), np.zeros(0, np.int64))
+
+
 def read_beats(path: Path) -> BeatTable:
     """Lines of a time, other columns, and a label: `b` a beat, `db` a downbeat, more after a comma.
+
+    The label may also be a number, as in POP909: 1 a downbeat, 0 another beat.
 
     Raises:
         OSError: no such file.
@@ -41,14 +46,15 @@ def read_beats(path: Path) -> BeatTable:
     """
     rows = [line.split() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
     times = np.array([float(row[0]) for row in rows], np.float64)
-    down = np.array([row[-1].split(",")[0].startswith("db") for row in rows], bool)
+    down = np.array([row[-1].split(",")[0].startswith(("db", "1.0")) for row in rows], bool)
     rising = np.append(True, np.diff(np.maximum.accumulate(times)) > 1e-3) if len(times) else down
     return BeatTable(times[rising], down[rising], np.zeros(int(rising.sum()), np.int64))
 
 
 def beats_file(music: Path) -> Path:
     """The annotation beside a performance or a recording, whichever way its folder names it."""
-    names = (f"{music.stem}_annotations.txt", f"{music.stem}_annotation.tsv", f"{music.stem}.beats.tsv")
+    endings = ("_annotations.txt", "_annotation.tsv", ".beats.tsv")
+    names = ["beat_midi.txt", *(music.stem + ending for ending in endings)]
     found = [music.with_name(name) for name in names if music.with_name(name).is_file()]
     return found[0] if found else music.with_name(names[-1])
 
@@ -73,10 +79,11 @@ def with_played_dynamics(beats: BeatTable, notes: NoteTable, smooth: int = 4) ->
     window = np.ones(2 * (smooth // 2) + 1)
     mean = np.convolve(sums, window, "same") / np.maximum(np.convolve(count, window, "same"), 1e-9)
     rank = (np.argsort(np.argsort(mean)) + 0.5) / len(beats)
-    return BeatTable(beats.time, beats.downbeat, _classes(rank))
+    return BeatTable(beats.time, beats.downbeat, ranked_classes(rank))
 
 
-def _classes(rank: NDArray[np.float64]) -> NDArray[np.int64]:
+def ranked_classes(rank: NDArray[np.float64]) -> NDArray[np.int64]:
+    """Ranks of loudness 0..1 as classes 1..5, which change only when a rank is well beyond its bound."""
     found = np.empty(len(rank), np.int64)
     now = int(np.searchsorted(PP_TO_FF, rank[0]))
     for index, value in enumerate(rank):

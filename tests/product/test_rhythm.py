@@ -14,7 +14,8 @@ from bridge.commands.options import Meter, TempoRange
 from bridge.midi import read_midi, write_midi
 from bridge.presets import Preset
 from bridge.studio import bounce as bouncing
-from bridge.studio.bounce import BounceOptions, RhythmOptions, bounce
+from bridge.studio.bounce import BounceOptions, bounce
+from bridge.studio.rhythm import RhythmOptions
 from bridge.tempo import beats_as_dict, heard_grid, one_tempo
 from inference.events import Beat, Events, Note
 from inference.pipeline import Stream, advance
@@ -151,7 +152,12 @@ def test_one_tempo_is_one():
 def test_beats_become_plain_values():
     found = beats_as_dict(beats([1, 1.5, 2.0, 2.5]), RATE)
     assert found["tempo_bpm"] == 120 and [beat["time"] for beat in found["beats"]] == [1, 1.5, 2, 2.5]
-    assert beats_as_dict([], RATE) == {"tempo_bpm": None, "confidence": 0.0, "beats": []}
+    assert beats_as_dict([], RATE) == {
+        "tempo_bpm": None,
+        "confidence": 0.0,
+        "beats": [],
+        "dynamics": [],
+    }
     assert len(beats_as_dict(beats([1]), RATE)["beats"]) == 1
 
 

@@ -1,0 +1,194 @@
+"""Beats, tempo and dynamics from notes as they are heard, live.
+
+What it listens to is what the piano system tells; so it costs little, and is late by what that is late,
+unless it tells beats before they sound.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from inference.events import Beat, Events, Lane, LanePoint, NoteOff, NoteOn
+from inference.rhythm.pointer import PointerSettings, PointerState, Told, begin, move
+from inference.rhythm.struck import QuickStep, StruckNetwork, struck_frames
+
+Floats = NDArray[np.float64]
+_RECENT = 130
+"""Frames whose logits are remembered: more than the slowest beat."""
+EARLY_FRAMES = 1.5
+"""By which the network, which may be three frames off, answers too early on performances."""
+_NEAR_S = 0.05
+"""A beat lies on the notes that are this near to where it was expected."""
+_WINDOW_FRAMES = 25
+_WINDOWS = 240
+"""The dynamics lane has a point every half second, ranked among the last two minutes."""
+_RANKS, _VALUES = (0.0, 0.1, 0.35, 0.65, 0.9, 1.0), (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
+"""Ranks of loudness that part pp, p, mf, f and ff, which are fifths of the lane."""
+
+
+@dataclass(frozen=True)
+class Struck:
+    """A note on the way to its frame."""
+
+    frame: int
+    time: int
+    pitch: int
+    velocity: float
+
+
+class FollowerState(NamedTuple):
+    """What is carried from step to step; never changed in place.
+
+    Args:
+        network: of the network over struck notes.
+        pointer: where in the beat.
+        frames: that the network has seen.
+        waiting: notes whose frames are still to come.
+        near: notes of the last second.
+        recent: logits of the last frames, `(frames, 2)`.
+        last: time of the last beat told, in samples.
+        loud: loudness of the last windows.
+    """
+
+    network: tuple[NDArray[np.float32], ...]
+    pointer: PointerState
+    frames: int
+    waiting: tuple[Struck, ...]
+    near: tuple[Struck, ...]
+    recent: Floats
+    last: int
+    loud: tuple[float, ...]
+
+
+class Follower:
+    """Follows the notes of one piano; times are samples at `rate`.
+
+    Args:
+        network: a causal one.
+        settings: see `PointerSettings`.
+        rate: of the notes' times; a multiple of the network's frame rate.
+    """
+
+    def __init__(self, network: StruckNetwork, settings: PointerSettings, rate: int) -> None:
+        config = network.config
+        if not config.causal:
+            raise ValueError(f"{config.name} hears the future; take a causal network to follow with")
+        if rate % config.frames_per_second:
+            raise ValueError(f"{rate} Hz is no multiple of {config.frames_per_second} frames a second")
+        self.behind, self.settings, self.rate = network.latency, settings, rate
+        self._network = QuickStep(network)
+        self.fps, self.hop = config.frames_per_second, rate // config.frames_per_second
+
+    @property
+    def late(self) -> int:
+        """Samples from a beat until it is told, once the notes around it are known; may be negative.
+
+        Half a frame is what notes wait for their frame to be over.
+        """
+        frames = self.behind + self.settings.wait - EARLY_FRAMES
+        return round(frames * self.hop) + self.hop // 2
+
+    def start(self) -> FollowerState:
+        """Before the first note."""
+        return FollowerState(
+            self._network.start(),
+            begin(self.settings, self.fps),
+            *(0, (), (), np.zeros((0, 2)), -(10**9), ()),
+        )
+
+    def step(
+        self, state: FollowerState, notes: Sequence[NoteOn | NoteOff], until: int
+    ) -> tuple[Events, FollowerState]:
+        """Take the notes that are new; all notes before `until` are known now.
+
+        Returns:
+            Beats and points of the lanes `tempo` and `dynamics`, and the state after them.
+        """
+        struck = [
+            Struck((note.time + self.hop // 2) // self.hop, note.time, note.pitch, note.velocity)
+            for note in notes
+            if isinstance(note, NoteOn)
+        ]
+        state = state._replace(waiting=(*state.waiting, *struck))
+        count = max(0, (until - self.hop // 2) // self.hop + 1 - state.frames)
+        if not count:
+            return Events(max(0, until)), state
+        logits, state = self._think(state, count)
+        beats: list[Beat] = []
+        lanes: list[LanePoint] = []
+        for row in logits:
+            frame = state.pointer.frame
+            recent = np.concatenate([state.recent[1 - _RECENT :], row[None]])
+            pointer, told = move(state.pointer, float(row[0]), recent, self.settings, self.fps)
+            state = state._replace(pointer=pointer, recent=recent)
+            if told is not None:
+                state = self._tell(state, told, beats, lanes)
+            if frame % _WINDOW_FRAMES == _WINDOW_FRAMES - 1:
+                state = self._weigh(state, frame, lanes)
+        return Events(max(0, until), lanes=tuple(lanes), beats=tuple(beats)), state
+
+    def finish(self, state: FollowerState) -> Events:
+        """What the last notes still tell."""
+        rest = (state.frames + self.behind + max(self.settings.wait, 0) + 1) * self.hop
+        end = state.frames * self.hop
+        last, _ = self.step(state, (), rest)
+        return replace(last, beats=tuple(beat for beat in last.beats if beat.time <= end))
+
+    def _think(self, state: FollowerState, count: int) -> tuple[Floats, FollowerState]:
+        """Logits of the frames that are decided with `count` more, those before the first left out."""
+        end = state.frames + count
+        now = [note for note in state.waiting if note.frame < end]
+        frames = struck_frames(
+            np.array([max(note.frame - state.frames, 0) for note in now], np.int64),
+            np.array([note.pitch for note in now], np.int64),
+            np.array([note.velocity for note in now], np.float32),
+            count,
+        )
+        found, network = self._network.step(frames, state.network)
+        first = max(0, self.behind - state.frames)
+        near = tuple(note for note in (*state.near, *now) if note.frame > state.frames - self.fps)
+        return found[first:].astype(np.float64), state._replace(
+            network=network,
+            frames=end,
+            waiting=tuple(note for note in state.waiting if note.frame >= end),
+            near=near,
+        )
+
+    def _tell(
+        self, state: FollowerState, told: Told, beats: list[Beat], lanes: list[LanePoint]
+    ) -> FollowerState:
+        time = self._placed(round((told.frame + EARLY_FRAMES) * self.hop), state.near)
+        if time <= state.last:
+            return state
+        interval, expected = time - state.last, told.length * self.hop
+        if not 0.6 < interval / expected < 1.6:
+            interval = round(expected)
+        beats.append(Beat(time, told.position, told.of, told.confidence))
+        lanes.append(LanePoint(time, Lane.TEMPO, 60 * self.rate / interval))
+        return state._replace(last=time)
+
+    def _placed(self, time: int, near: Sequence[Struck]) -> int:
+        """The middle of the notes around a beat, the louder ones before the others."""
+        reach = _NEAR_S * self.rate
+        around = [(note.time, note.velocity) for note in near if abs(note.time - time) <= reach]
+        if not around:
+            return max(0, time)
+        times, weights = np.array(around, np.float64).T
+        return max(0, round(float((times * weights).sum() / weights.sum())))
+
+    def _weigh(self, state: FollowerState, frame: int, lanes: list[LanePoint]) -> FollowerState:
+        """Close a window of the dynamics lane."""
+        window = [n.velocity for n in state.near if frame - _WINDOW_FRAMES < n.frame <= frame]
+        if not window:
+            return state
+        past, mean = state.loud, sum(window) / len(window)
+        smooth = mean if not past else 0.5 * mean + 0.5 * past[-1]
+        rank = (sum(value < smooth for value in past) + 3) / (len(past) + 6)
+        value = float(np.interp(rank, _RANKS, _VALUES))
+        lanes.append(LanePoint((frame + 1) * self.hop, Lane.DYNAMICS, value))
+        return state._replace(loud=(*past[1 - _WINDOWS :], smooth))

@@ -1,0 +1,185 @@
+"""Follows beats as they come: where in the beat, and how fast, as probabilities moved on frame by frame.
+
+All tempi and all places within the beat are weighed at once (a hidden Markov model, forward only), so
+a tracker that was wrong recovers as soon as what it hears says so. The next beat is known before it
+sounds; how long a beat is waited for decides how sure it is.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class PointerSettings:
+    """What the pointer may do, and when it speaks.
+
+    Args:
+        slowest_bpm: and `fastest_bpm`: the range of tempi.
+        usual_bpm: the likeliest tempo at first, and `spread` how many octaves away others are.
+        stiff: how unlikely it is that a beat is longer or shorter than the one before: larger for
+            dance music, smaller for rubato.
+        bias: logit that a frame must exceed to speak for a beat.
+        sharp: of the logits; below 1 they are believed less.
+        limit: largest absolute value of what one frame says.
+        restless: probability per beat of any other tempo and place: how soon it recovers.
+        wait: frames after a beat until it is told; negative: before it.
+        certain: mean odds at the last beats below which none is told.
+        meters: beats per bar that may occur.
+        meter_change: cost of another meter from one bar to the next.
+        downbeat_bias: logit above which a beat rather begins a bar.
+        downbeat_weight: of the logits that tell where bars begin.
+    """
+
+    slowest_bpm: float = 35.0
+    fastest_bpm: float = 240.0
+    usual_bpm: float = 110.0
+    spread: float = 0.6
+    stiff: float = 25.0
+    bias: float = 0.0
+    sharp: float = 1.0
+    limit: float = 5.0
+    restless: float = 0.002
+    wait: int = 4
+    certain: float = 0.3
+    meters: tuple[int, ...] = (2, 3, 4)
+    meter_change: float = 6.0
+    downbeat_bias: float = 0.0
+    downbeat_weight: float = 0.5
+
+
+class Grid(NamedTuple):
+    """All states `(tempo, place)` end to end: length of the beat and frames since it began, per state."""
+
+    length: NDArray[np.int64]
+    since: NDArray[np.int64]
+    first: NDArray[np.int64]
+    last: NDArray[np.int64]
+    change: Floats
+    start: Floats
+
+
+class PointerState(NamedTuple):
+    """Probability of each state, frames so far, the last beat told, its bar, and how sure beats were."""
+
+    weight: Floats
+    frame: int
+    told: int
+    bar: Floats
+    sure: float
+
+
+class Told(NamedTuple):
+    """A beat at `frame`, the frames it lasts, its place in a bar `of` beats, and how sure it is."""
+
+    frame: int
+    length: float
+    position: int
+    of: int
+    confidence: float
+
+
+@lru_cache
+def grid(settings: PointerSettings, rate: float) -> Grid:
+    """The states of settings at `rate` frames per second."""
+    longest, shortest = 60 * rate / settings.slowest_bpm, 60 * rate / settings.fastest_bpm
+    lengths = np.arange(round(shortest), round(longest) + 1)
+    length = np.repeat(lengths, lengths)
+    last = np.cumsum(lengths) - 1
+    first = last - lengths + 1
+    since = np.arange(len(length)) - np.repeat(first, lengths)
+    ratio = lengths[None] / lengths[:, None]
+    change = np.exp(-settings.stiff * np.abs(np.log(ratio)))
+    away = np.log2(60 * rate / lengths / settings.usual_bpm) / settings.spread
+    usual = np.exp(-0.5 * away**2)
+    change = change * usual[None] ** 0.05
+    change /= change.sum(1, keepdims=True)
+    start = np.repeat(usual / lengths, lengths)
+    return Grid(length, since, first, last, change, start / start.sum())
+
+
+def begin(settings: PointerSettings, rate: float) -> PointerState:
+    """State before the first frame."""
+    bar = np.full(sum(settings.meters), 1 / sum(settings.meters))
+    return PointerState(grid(settings, rate).start, 0, -(10**9), bar, 0.0)
+
+
+def move(
+    state: PointerState, beat: float, recent: Floats, settings: PointerSettings, rate: float
+) -> tuple[PointerState, Told | None]:
+    """One frame on.
+
+    Args:
+        state: before the frame.
+        beat: logit of a beat in this frame.
+        recent: logits of beats and downbeats of the last frames, `(frames, 2)`, this one last.
+        settings: see `PointerSettings`.
+        rate: frames per second.
+
+    Returns:
+        The state after it, and the beat that can be told now, if any.
+    """
+    states = grid(settings, rate)
+    weight = np.empty_like(state.weight)
+    weight[1:] = state.weight[:-1]
+    weight[states.first] = state.weight[states.last] @ states.change
+    weight += settings.restless / 40 * states.start
+    said = settings.sharp * (beat - settings.bias)
+    weight[states.first] *= np.exp(min(max(said, -settings.limit), settings.limit))
+    weight /= weight.sum()
+    state = state._replace(weight=weight, frame=state.frame + 1)
+    return _tell(state, states, recent, settings)
+
+
+def _tell(
+    state: PointerState, states: Grid, recent: Floats, settings: PointerSettings
+) -> tuple[PointerState, Told | None]:
+    best = int(state.weight.argmax())
+    since, length = int(states.since[best]), int(states.length[best])
+    now = state.frame - 1
+    ahead = settings.wait < 0
+    if since < (length + settings.wait if ahead else settings.wait):
+        return state, None
+    frame = now - since + (length if ahead else 0)
+    if frame - state.told < 0.6 * length:
+        return state, None
+    back = len(recent) - 1 - max(since, 0)
+    near = recent[max(back - 2, 0) : back + 3] if back >= 0 else recent[:0]
+    heard = float(1 / (1 + np.exp(-near[:, 0].max()))) if len(near) else 0.0
+    sure = state.sure + (heard - state.sure) / 6
+    mass = state.weight[np.abs(states.since - since) <= 2].sum()
+    state = state._replace(told=frame, sure=sure, bar=_next_place(state.bar, near, settings))
+    if sure < settings.certain:
+        return state, None
+    place = int(state.bar.argmax())
+    edges = np.cumsum(settings.meters)
+    meter = int(np.searchsorted(edges, place, "right"))
+    position = place - int(edges[meter] - settings.meters[meter])
+    # Two beats that were told lie a tempo apart that their time tells better than the state does.
+    confidence = float(min(1.0, mass) * sure)
+    return state, Told(frame, float(length), position, settings.meters[meter], confidence)
+
+
+def _next_place(bar: Floats, near: Floats, settings: PointerSettings) -> Floats:
+    """Probabilities of the places in the bar, one beat on."""
+    edges = np.cumsum(settings.meters)
+    first, last = edges - np.array(settings.meters), edges - 1
+    after = np.empty_like(bar)
+    after[1:] = bar[:-1]
+    change = np.exp(-settings.meter_change * (1 - np.eye(len(first))))
+    after[first] = bar[last] @ (change / change.sum(1, keepdims=True))
+    if len(near):
+        odds = settings.downbeat_weight * (float(near[:, 1].max()) - settings.downbeat_bias)
+        down = np.zeros(len(bar), bool)
+        down[first] = True
+        after = after * np.where(down, 1 / (1 + np.exp(-odds)), 1 / (1 + np.exp(odds)))
+    after = after + 1e-4 / len(after)
+    found: Floats = after / after.sum()
+    return found

@@ -1,0 +1,207 @@
+"""Beats from the notes that were struck: a causal network over what the piano system heard.
+
+No published tracker listens to notes; where they are heard anyway, it costs nearly nothing: a frame is
+a row of keys, and tells bass from treble and chords from runs better than a spectrum does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from inference.streaming import Streaming
+
+LOWEST, KEYS = 21, 88
+EXTRAS = 3
+Floats = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class StruckConfig:
+    """Frames of struck keys, and the network over them.
+
+    Args:
+        name: what metadata and commands call it.
+        frames_per_second: rate of the frames.
+        channels: width of all layers.
+        depth: layers, each looking twice as far back as the one before.
+        behind: frames by which the answer is late, so that a chord can be complete.
+        causal: whether nothing later than that is looked at.
+    """
+
+    name: str = "struck-live"
+    frames_per_second: int = 50
+    channels: int = 48
+    depth: int = 9
+    behind: int = 3
+    causal: bool = True
+
+
+LIVE = StruckConfig()
+WHOLE = StruckConfig("struck-whole", behind=0, causal=False)
+STRUCK = {config.name: config for config in (LIVE, WHOLE)}
+
+
+class Thought(NamedTuple):
+    """Logits per frame of a beat and of a downbeat, each `(batch, frames)`."""
+
+    beat: Tensor
+    downbeat: Tensor
+
+
+class Dilated(Streaming[Tensor]):
+    """Three taps with holes between them, over `(batch, frames, channels)`, added to the input.
+
+    State: the last `2 * dilation` input frames, `(batch, 2 * dilation, channels)`.
+    """
+
+    def __init__(self, channels: int, dilation: int, causal: bool) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(channels)
+        self.taps = nn.Linear(3 * channels, channels)
+        self.mix = nn.Linear(channels, channels)
+        self.dilation, self.causal = dilation, causal
+        self.dropout = nn.Dropout(0.1)
+
+    def init_state(self, batch: int) -> Tensor:
+        return self.mix.weight.new_zeros(batch, 2 * self.dilation, self.mix.in_features)
+
+    def step(self, x: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
+        joined = torch.cat([state, self.norm(x)], 1)
+        return x + self._heard(joined), joined[:, -2 * self.dilation :]
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Whole input at once; if not causal, as much of what comes as of what was."""
+        reach = 2 * self.dilation
+        left, right = (reach, 0) if self.causal else (reach // 2, reach // 2)
+        return x + self._heard(F.pad(self.norm(x), (0, 0, left, right)))
+
+    def _heard(self, x: Tensor) -> Tensor:
+        count, d = x.shape[1] - 2 * self.dilation, self.dilation
+        taps = torch.cat([x[:, :count], x[:, d : d + count], x[:, 2 * d :]], 2)
+        found: Tensor = self.mix(self.dropout(F.relu(self.taps(taps))))
+        return found
+
+
+class StruckNetwork(Streaming[tuple[Tensor, ...]]):
+    """Frames of keys `(batch, frames, KEYS + EXTRAS)` to logits `(batch, frames, 2)`, see `Thought`.
+
+    The answer for frame n comes with frame `n + behind`.
+    """
+
+    def __init__(self, config: StruckConfig) -> None:
+        super().__init__()
+        self.config, self.latency = config, config.behind
+        self.enter = nn.Linear(KEYS + EXTRAS, config.channels)
+        self.layers = nn.ModuleList(
+            Dilated(config.channels, 2**level, config.causal) for level in range(config.depth)
+        )
+        self.norm = nn.LayerNorm(config.channels)
+        self.leave = nn.Linear(config.channels, 2)
+
+    def init_state(self, batch: int) -> tuple[Tensor, ...]:
+        return tuple(layer.init_state(batch) for layer in self.layers)  # type: ignore[operator]
+
+    def step(self, x: Tensor, state: tuple[Tensor, ...]) -> tuple[Tensor, tuple[Tensor, ...]]:
+        x, after = self.enter(x), []
+        for layer, own in zip(self.layers, state, strict=True):
+            x, own = layer.step(x, own)  # type: ignore[operator]
+            after.append(own)
+        return self.leave(F.relu(self.norm(x))), tuple(after)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.enter(x)
+        for layer in self.layers:
+            x = layer(x)
+        logits: Tensor = self.leave(F.relu(self.norm(x)))
+        return logits
+
+    def think(self, x: Tensor) -> Thought:
+        """The whole input's logits, each at its own frame."""
+        logits = self(F.pad(x, (0, 0, 0, self.latency)))[:, self.latency :]
+        return Thought(logits[..., 0], logits[..., 1])
+
+
+class QuickStep:
+    """`StruckNetwork.step` of one stream without a tensor: for single frames, calls are what costs.
+
+    Frames `(frames, KEYS + EXTRAS)` to logits `(frames, 2)`; states are arrays `(2 * dilation, channels)`.
+    """
+
+    def __init__(self, network: StruckNetwork) -> None:
+        self.channels = network.config.channels
+        self.enter, self.leave = _matrix(network.enter), _matrix(network.leave)
+        self.norm = _scale(network.norm)
+        self.layers = [
+            (_scale(layer.norm), _matrix(layer.taps), _matrix(layer.mix), layer.dilation)
+            for layer in network.layers
+            if isinstance(layer, Dilated)
+        ]
+
+    def start(self) -> tuple[Floats, ...]:
+        """State before the first frame."""
+        return tuple(np.zeros((2 * d, self.channels), np.float32) for *_, d in self.layers)
+
+    def step(self, x: Floats, state: tuple[Floats, ...]) -> tuple[Floats, tuple[Floats, ...]]:
+        """The next frames; the state that is given stays as it is."""
+        count, after = len(x), []
+        x = x @ self.enter[0] + self.enter[1]
+        for (norm, taps, mix, d), own in zip(self.layers, state, strict=True):
+            joined = np.concatenate([own, _normed(x, norm)])
+            seen = np.concatenate([joined[:count], joined[d : d + count], joined[2 * d :]], 1)
+            x = x + np.maximum(seen @ taps[0] + taps[1], 0) @ mix[0] + mix[1]
+            after.append(joined[count:])
+        logits: Floats = np.maximum(_normed(x, self.norm), 0) @ self.leave[0] + self.leave[1]
+        return logits, tuple(after)
+
+
+def _matrix(layer: nn.Linear) -> tuple[Floats, Floats]:
+    return layer.weight.detach().numpy().T.copy(), layer.bias.detach().numpy().copy()
+
+
+def _scale(layer: nn.LayerNorm) -> tuple[Floats, Floats]:
+    return layer.weight.detach().numpy().copy(), layer.bias.detach().numpy().copy()
+
+
+def _normed(x: Floats, scale: tuple[Floats, Floats]) -> Floats:
+    # Products and einsum, because numpy's mean takes several times as long for a row.
+    width = x.shape[1]
+    centred = x - (np.einsum("ij->i", x) / np.float32(width))[:, None]
+    variance = np.einsum("ij,ij->i", centred, centred) / np.float32(width)
+    normed: Floats = centred / np.sqrt(variance + np.float32(1e-5))[:, None] * scale[0] + scale[1]
+    return normed
+
+
+def struck_frames(frame: NDArray[np.int64], pitch: NDArray[np.int64], velocity: Floats, count: int) -> Floats:
+    """Keys as they are struck, `(count, KEYS + EXTRAS)`: velocities 0..1, then what sums them up.
+
+    Args:
+        frame: of each note, those outside `0 .. count - 1` are left out.
+        pitch: MIDI pitch of each; other keys than a piano's are left out.
+        velocity: of each, 0..1.
+        count: frames.
+    """
+    found = np.zeros((count, KEYS + EXTRAS), np.float32)
+    inside = (frame >= 0) & (frame < count) & (pitch >= LOWEST) & (pitch < LOWEST + KEYS)
+    rows, keys = frame[inside], pitch[inside] - LOWEST
+    np.maximum.at(found, (rows, keys), velocity[inside])
+    struck = found[:, :KEYS] > 0
+    number = struck.sum(1)
+    found[:, KEYS] = np.minimum(found[:, :KEYS].sum(1), 4)
+    found[:, KEYS + 1] = np.minimum(number, 8) / 4
+    found[:, KEYS + 2] = np.where(number > 0, 1 - struck.argmax(1) / KEYS, 0)
+    return found
+
+
+def joined(notes: Sequence[tuple[float, int, float]], rate: float, count: int) -> Floats:
+    """`struck_frames` of rows `(second, pitch, velocity)`."""
+    table = np.array(notes, np.float64).reshape(-1, 3)
+    frame = np.rint(table[:, 0] * rate).astype(np.int64)
+    return struck_frames(frame, table[:, 1].astype(np.int64), table[:, 2].astype(np.float32), count)
