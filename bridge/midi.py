@@ -29,6 +29,9 @@ LONGEST_S = 24 * 3600
 """Files that claim to last longer are damaged: a wrong delta time, not music."""
 
 
+Meter = tuple[Fraction | int, int] | tuple[Fraction | int, int, int]
+
+
 @dataclass(frozen=True, slots=True)
 class ControlChange:
     """A MIDI controller takes `value` 0..127 at `time` samples; channel 0..15."""
@@ -54,7 +57,7 @@ class MidiContent:
     """What a MIDI file holds, in samples at `rate`.
 
     `length` is the time of the last note-off or controller, `changes` are all controllers, `warnings` say
-    what was mended while reading.
+    what was mended while reading, `meters` are `(quarter, numerator, denominator)` of time signatures.
     """
 
     path: Path
@@ -64,6 +67,7 @@ class MidiContent:
     tempo: TempoMap
     length: int
     warnings: tuple[str, ...] = ()
+    meters: tuple[tuple[Fraction, int, int], ...] = ()
 
     @property
     def controls(self) -> tuple[Control, ...]:
@@ -85,15 +89,15 @@ def write_midi(
     lanes: Iterable[LanePoint] = (),
     instrument: InstrumentPreset | None = None,
     tempo: TempoMap | None = None,
-    meters: Iterable[tuple[int, int]] = (),
+    meters: Iterable[Meter] = (),
     name: str = "piano",
     midi_format: Literal[0, 1] = 1,
     ppq: int = PPQ,
 ) -> MidiSummary:
     """Write a standard MIDI file; times are samples at `rate`.
 
-    A note's channel, if it is not 0, goes before the instrument's. `meters` are `(quarter, quarters per
-    bar)` from which bars are that long.
+    A note's channel, if it is not 0, goes before the instrument's. `meters` are `(quarter, numerator,
+    denominator)` from which bars are that long; without a denominator they are counted in quarters.
 
     A time in the file is the nearest tick: at 480 PPQ and the default 120 bpm it is off by at
     most 0.53 ms. Pedals are written when the instrument's pedal is "raw"; with "extended" the
@@ -173,7 +177,8 @@ def read_midi(path: str | Path, rate: int = 44_100) -> MidiContent:
     if not reader.notes:
         raise MidiError(f"{path} holds no notes", remedy="Choose a file with at least one note")
     notes = sorted(reader.notes, key=lambda note: (note.onset, note.pitch, note.channel))
-    return MidiContent(path, rate, tuple(notes), tuple(reader.changes), tempo, reader.now, tuple(warnings))
+    changes, meters = tuple(reader.changes), tuple(_meters_of(merged, file.ticks_per_beat))
+    return MidiContent(path, rate, tuple(notes), changes, tempo, reader.now, tuple(warnings), meters)
 
 
 class _Reader:
@@ -248,6 +253,12 @@ def _tempo_of(merged: list[tuple[int, Any]], ppq: int) -> TempoMap:
     return TempoMap(sorted(changes.items()))
 
 
+def _meters_of(merged: list[tuple[int, Any]], ppq: int) -> Iterator[tuple[Fraction, int, int]]:
+    for tick, message in merged:
+        if message.type == "time_signature" and message.numerator > 0:
+            yield Fraction(tick, ppq), message.numerator, message.denominator
+
+
 Event = tuple[int, int, int, Any]
 """Tick, order within the tick (offs, controllers, ons), tie-break, message."""
 
@@ -311,10 +322,10 @@ def _tempo_events(tempo: TempoMap, ppq: int) -> list[tuple[int, Any]]:
     ]
 
 
-def _meter_events(meters: Iterable[tuple[int, int]], ppq: int) -> list[tuple[int, Any]]:
+def _meter_events(meters: Iterable[Meter], ppq: int) -> list[tuple[int, Any]]:
     return [
-        (quarter * ppq, mido.MetaMessage("time_signature", numerator=numerator, denominator=4))
-        for quarter, numerator in meters
+        (round(quarter * ppq), mido.MetaMessage("time_signature", numerator=over, denominator=(*under, 4)[0]))
+        for quarter, over, *under in meters
     ]
 
 

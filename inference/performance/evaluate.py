@@ -7,11 +7,12 @@ import json
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from inference.performance import load, parameters, rules
+from inference.performance import load, parameters, playing, rules, words
 from inference.performance.pairs import Piece, Played, pieces
 from inference.performance.perform import Choices
 from inference.performance.score import Performance, Score
@@ -19,6 +20,7 @@ from inference.performance.score import Performance, Score
 ASPECTS = ("velocity", "tempo", "articulation")
 """Pearson correlations over the notes: velocity, log inter-onset ratio, log articulation."""
 FEWEST_PEOPLE = 3
+TRAINED = Path("asap/train")
 FOLDER = Path("asap/validation")
 
 Player = Callable[[Score], Performance]
@@ -40,7 +42,6 @@ def run(
     data: Path,
     out: Path | None = None,
     weights: str | None = None,
-    *,
     progress: Callable[[str], None] = lambda name: None,
 ) -> list[Likeness]:
     """Compare all players with people on the validation pieces that at least three people played.
@@ -133,6 +134,62 @@ def table(rows: list[Likeness]) -> str:
     return "\n".join([*lines, "", f"{pieces_} pieces, {_people(rows)} performances by people"])
 
 
+@dataclass(frozen=True)
+class RoundTrip:
+    """Onset errors in ms of one performance that became numbers or words, and notes again."""
+
+    performance: str
+    notes: int
+    exact_max: float
+    rounded_median: float
+    rounded_p99: float
+
+
+def round_trips(
+    data: Path,
+    out: Path | None = None,
+    weights: str | None = None,
+    progress: Callable[[str], None] = lambda name: None,
+) -> list[RoundTrip]:
+    """Measure the words on all training performances; see `RoundTrip`."""
+    rows = []
+    for piece in pieces(data / TRAINED):
+        progress(piece.name)
+        rows += [_round_trip(f"{piece.name}/{one.name}", piece.score, one) for one in piece.played]
+    return rows
+
+
+def _round_trip(name: str, whole: Score, one: Played) -> RoundTrip:
+    score, played = whole.select(one.notes), one.performance
+    exact = parameters.realise(score, parameters.measure(score, played))
+    spelled = words.spell(score)
+    told, numbers = playing.spell(spelled, score, played)
+    places = told.tokens.astype(np.float64) - 1
+    places[spelled.note < 0] = 0
+    back = playing.unspell(spelled, score, places, numbers.start)
+    error = 1000 * np.abs(back.onset - played.onset)
+    return RoundTrip(
+        name,
+        len(score),
+        float(1000 * np.abs(exact.onset - played.onset).max()),
+        float(np.median(error)),
+        float(np.percentile(error, 99)),
+    )
+
+
+def round_trip_table(rows: list[RoundTrip]) -> str:
+    """The worst and the middle of all performances."""
+    columns = np.array([(r.exact_max, r.rounded_median, r.rounded_p99) for r in rows])
+    middle, worst = np.median(columns, 0), columns.max(0)
+    lines = [
+        "| onset error, ms | exact, largest | in words, median | in words, 99th percentile |",
+        "|---|---|---|---|",
+    ]
+    for name, values in (("median performance", middle), ("worst performance", worst)):
+        lines.append(f"| {name} | {values[0]:.2g} | {values[1]:.2f} | {values[2]:.1f} |")
+    return "\n".join([*lines, "", f"{len(rows)} performances, {sum(r.notes for r in rows)} notes"])
+
+
 def _people(rows: list[Likeness]) -> int:
     return sum(row.people for row in rows if row.player == "people")
 
@@ -155,3 +212,7 @@ def _write(rows: list[Likeness], out: Path) -> None:
         writer.writeheader()
         writer.writerows(asdict(row) for row in rows)
     (out / "likeness.md").write_text(table(rows) + "\n")
+
+
+SETS: dict[str, Callable[..., list[Any]]] = {"perform": run, "round-trip": round_trips}
+TABLES: dict[str, Callable[[list[Any]], str]] = {"perform": table, "round-trip": round_trip_table}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import warnings
 from typing import Any
 
 import numpy as np
@@ -40,7 +41,9 @@ def library() -> Any:
         before = sys.modules.get(hidden, missing)
         sys.modules[hidden] = None  # type: ignore[assignment]
         try:
-            import partitura  # noqa: F401
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # of what it imports in turn
+                import partitura  # noqa: F401
         finally:
             if before is missing:
                 del sys.modules[hidden]
@@ -108,9 +111,9 @@ def _marks(part: Any, kinds: Any, table: NDArray[Any]) -> tuple[Ints, Ints, Ints
         for mark in part.iter_all(kind, include_subclasses=True):
             if mark.end is not None:
                 swell[(onset >= mark.start.t) & (onset <= mark.end.t)] = value
-    signs = {note.id: _sign(note) for note in part.notes}
-    for index, name in enumerate(table["id"]):
-        sign[index] = signs.get(str(name), NO_SIGN)
+    signs = {(note.start.t, note.midi_pitch): _sign(note) for note in part.notes}
+    for index, place in enumerate(zip(onset.tolist(), table["pitch"].tolist(), strict=True)):
+        sign[index] = signs.get(place, NO_SIGN)
     for mark in part.iter_all(kinds.ImpulsiveLoudnessDirection):
         if mark.text in LOUD:
             sign[onset == mark.start.t] = ACCENT
