@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -15,6 +16,24 @@ from bridge.errors import InputError, UsageError
 
 FACTOR = click.FloatRange(0, 3)
 BRANCHES = ("pianist", "composer", "joint")
+
+
+class BarLength(click.ParamType):  # type: ignore[type-arg, unused-ignore]
+    """A meter such as `3/4` or `6/8`, as whole quarters per bar."""
+
+    name = "3/4"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """Quarters per bar, 1 to 7."""
+        if isinstance(value, int):
+            return value
+        over, _, under = str(value).partition("/")
+        if not over.isdigit() or under not in ("1", "2", "4", "8", "16"):
+            self.fail(f"{value!r} is no meter; give 3/4 for example", param, ctx)
+        quarters, rest = divmod(4 * int(over), int(under))
+        if rest or not 1 <= quarters <= 7:
+            self.fail(f"bars of {value} cannot be written, only such of 1 to 7 quarters", param, ctx)
+        return quarters
 
 
 @click.command(context_settings=SETTINGS)
@@ -102,6 +121,78 @@ def perform(
                 "notes": done.notes,
                 "seconds": done.seconds,
                 "tempo": done.tempo,
+                "elapsed_s": done.elapsed_s,
+                "audio": str(audio) if audio else None,
+                "warnings": list(done.warnings),
+            }
+        )
+
+
+@click.command(context_settings=SETTINGS)
+@click.option("out", "-o", "--out", type=FILE, required=True, help="The MIDI file.")
+@click.option("--bars", type=click.IntRange(1, 1_000), default=32, help="How many to write.")
+@click.option("--seed", type=int, default=0, help="The same seed gives the same file.")
+@click.option("--temperature", type=click.FloatRange(0, 2), default=0.9, help="How bold.")
+@click.option("--key", metavar="KEY", help="C, F#, Bbm, ...  [default: whatever comes]")
+@click.option("--meter", type=BarLength(), help="Such as 3/4.  [default: the prompt's, or 4/4]")
+@click.option("--tempo", type=click.FloatRange(20, 400), help="Quarters per minute.")
+@click.option("--prompt", type=FILE, help="A score to go on from: MIDI or MusicXML.")
+@click.option("--render", "audio", type=FILE, help="Also play it: a .wav, .flac or .ogg file.")
+@click.option("--piano", default="built-in", metavar="NAME|FILE", help="What --render plays it on.")
+@click.option("--weights", metavar="NAME|FILE", help="Weights.  [default: the shipped ones]")
+@threads_option
+@json_option
+def generate(
+    out: Path,
+    bars: int,
+    seed: int,
+    temperature: float,
+    key: str | None,
+    meter: int | None,
+    tempo: float | None,
+    prompt: Path | None,
+    audio: Path | None,
+    piano: str,
+    weights: str | None,
+    threads: int,
+    json_output: bool,
+) -> None:
+    """Write a new piece for the piano and play it; the file's bars and beats follow the performance.
+
+    Example: dawbridge generate -o new.mid --bars 16 --key Am --seed 7 --render new.wav
+    """
+    from bridge.studio.generate import GenerateOptions
+    from bridge.studio.generate import generate as generate_file
+    from inference.performance import load, load_writer
+
+    check_midi(out)
+    check_audio(audio, out)
+    use_threads(threads)
+    options = GenerateOptions(bars, seed, temperature, key, meter, tempo, prompt)
+    with output.progress(out.name) as report:
+        done = generate_file(
+            out,
+            load_writer(weights),
+            load(weights),
+            options,
+            lambda bar, of: report(out.name, bar, of),
+        )
+    for warning in done.warnings:
+        output.talk(f"{prompt}: {warning}")
+    if not json_output:
+        output.data(str(done.path))
+    output.talk(
+        f"{done.notes} notes in {done.bars} bars, {done.seconds:.1f} s, done in {done.elapsed_s:.1f} s"
+    )
+    if audio is not None:
+        render_beside(out, audio, piano, quiet=json_output)
+    if json_output:
+        output.as_json(
+            {
+                "path": str(done.path),
+                "notes": done.notes,
+                "bars": done.bars,
+                "seconds": done.seconds,
                 "elapsed_s": done.elapsed_s,
                 "audio": str(audio) if audio else None,
                 "warnings": list(done.warnings),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from inference import weights as files
+from inference.performance.compose import Writer
 from inference.performance.config import CONFIGS
 from inference.performance.manners import Manner
 from inference.performance.network import Xmvae
@@ -20,6 +21,11 @@ def network(weights: str | None = None) -> Xmvae:
         WeightsError: no such weights, or a damaged file.
     """
     return _open(files.read(weights or DEFAULT_WEIGHTS))
+
+
+def load_writer(weights: str | None = None) -> Writer:
+    """Open trained weights as a writer of scores; see `load`."""
+    return Writer(network(weights))
 
 
 def load(weights: str | None = None) -> Performer:

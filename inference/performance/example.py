@@ -21,7 +21,7 @@ class Example:
     Args:
         name: piece and performance.
         tokens: (steps, 4) of the score.
-        extras: (steps, 6) of the score.
+        extras: (steps, 7) of the score.
         played: (steps, 4) sub-tokens of the performance.
         values: (steps, 4) its parameters as real numbers.
         beat: (steps,) index of the beat.

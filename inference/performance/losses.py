@@ -36,7 +36,7 @@ class LossConfig:
     """Weights of the parts, and how much is hidden from the networks.
 
     Args:
-        point: of the distance between expectation and truth.
+        point: of the distance between expectation and truth, squared where it is small.
         divergence: of the latent from a standard Gaussian, per window.
         tempo: of the error of the piece's tempo, in octaves.
         blind: share of windows that are told without any of the steps before.
@@ -46,7 +46,7 @@ class LossConfig:
         plain: share of windows whose latent is zero.
     """
 
-    point: float = 1.0
+    point: float = 2.0
     divergence: float = 1.0
     tempo: float = 0.1
     blind: float = 0.4
@@ -149,7 +149,7 @@ def _played_losses(logits: list[Tensor], batch: Batch) -> dict[str, Tensor]:
         slope, offset = SCALES[index]
         ramp = slope * torch.arange(size, dtype=share.dtype, device=share.device) + offset
         true = batch.values[..., index][which].clamp(float(ramp[0]), float(ramp[-1]))
-        points.append((share.exp() @ ramp - true).abs().mean())
+        points.append(functional.smooth_l1_loss(share.exp() @ ramp, true))
     beats = ~note & (batch.played[..., 0] > 0)
     lift = logits[0][beats][:, 1 + FIELDS[0] :]
     press = logits[1][beats][:, 1 + FIELDS[1] :]

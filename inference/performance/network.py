@@ -87,7 +87,7 @@ class Xmvae(nn.Module):
 
         Args:
             tokens: (batch, steps, 4) sub-tokens.
-            extras: (batch, steps, 6) what else is known; see `words.EXTRA_SIZES`.
+            extras: (batch, steps, 7) what else is known; see `words.EXTRA_SIZES`.
             beat: (batch, steps) index of each step's beat.
         """
         if self.pianist.encoder is None:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from inference.performance.example import Example, example
 from inference.performance.pairs import Piece
 
-COLUMNS = {"tokens": 4, "extras": 6, "played": 4, "values": 4, "beat": 1}
+COLUMNS = {"tokens": 4, "extras": 7, "played": 4, "values": 4, "beat": 1}
 
 
 def examples(pieces: Iterable[Piece]) -> Iterator[Example]:

@@ -14,9 +14,9 @@ NOTE, BEAT, BAR, BEGIN, END = range(5)
 """Families. A bar is a beat at which a bar begins; the published ones know no bars."""
 SCORE_SIZES = (5, 1 + TICKS, 1 + grids.PITCHES, 1 + len(grids.DURATIONS))
 """Sizes of family, position in the beat, pitch, duration; of the last three, 0 says nothing."""
-PLACES, COUNTS = 5, 16
-EXTRA_SIZES = (PLACES, COUNTS, 2 + len(grids.DURATIONS), 9, 3, 6)
-"""Sizes of place in the chord, beat of the bar, time to the next onset, level, swell, sign."""
+PLACES, COUNTS, LEFT = 5, 16, 8
+EXTRA_SIZES = (PLACES, COUNTS, 2 + len(grids.DURATIONS), 9, 3, 6, LEFT)
+"""Sizes of place in the chord, beat of the bar, time to the next onset, level, swell, sign, beats left."""
 MARKS = slice(3, 6)
 """Which of the extras are printed marks, that a MIDI file does not have."""
 ONLY, TOP, BOTTOM, INNER, GRACED = range(5)
@@ -28,7 +28,7 @@ class Words:
 
     Args:
         tokens: (steps, 4) family, position, pitch, duration.
-        extras: (steps, 6) what follows from the score, and what is printed; see `EXTRA_SIZES`.
+        extras: (steps, 7) what follows from the score, and what is printed; see `EXTRA_SIZES`.
         note: (steps,) index of the score's note, -1 at beats.
         beat: (steps,) index of the beat a step belongs to.
         grid: (beats,) where the beats are, in beats from the start of the score.
@@ -79,6 +79,7 @@ def spell(score: Score) -> Words:
     extras = np.zeros((len(note), len(EXTRA_SIZES)), np.int64)
     first = np.maximum.accumulate(np.where(is_bar, np.arange(len(grid)), 0))
     extras[:, 1] = np.minimum(beat - first[beat], COUNTS - 1)
+    extras[:, 6] = left(beat)
     extras[notes, 0] = _places(score)
     extras[notes, 2] = _waits(score)
     extras[notes, 3], extras[notes, 4], extras[notes, 5] = score.level, score.swell, score.sign
@@ -92,6 +93,12 @@ def _places(score: Score) -> Ints:
     last = np.append(new[1:], True)
     place = np.where(counts == 1, ONLY, np.where(last, TOP, np.where(new, BOTTOM, INNER)))
     return np.where(score.duration > 0, place, GRACED).astype(np.int64)
+
+
+def left(beat: Ints) -> Ints:
+    """How near the last beat is: 0 is that one, each class reaches twice as far as the one before."""
+    far: Ints = np.ceil(np.log2(beat[-1] - beat + 1)).astype(np.int64)
+    return np.minimum(far, LEFT - 1)
 
 
 def _waits(score: Score) -> Ints:

@@ -162,7 +162,7 @@ def test_the_published_pianist_sees_the_score_through_codes():
     config = replace(SMALL, through_codes=True, extras=False)
     network = Xmvae(config).eval()
     x, beat = tokens(config.score_sizes, 8), torch.zeros(2, 8, dtype=torch.long)
-    extras = torch.zeros(2, 8, 6, dtype=torch.long)
+    extras = torch.zeros(2, 8, 7, dtype=torch.long)
     codes = network.composer.encode(x, beat).codes
     assert torch.allclose(network.score_features(x, extras, beat), network.composer.memory(codes), atol=1e-5)
 
@@ -170,7 +170,7 @@ def test_the_published_pianist_sees_the_score_through_codes():
 def test_marks_reach_the_light_pianist():
     network = Xmvae(SMALL).eval()
     x, beat = tokens(SMALL.score_sizes, 8), torch.zeros(2, 8, dtype=torch.long)
-    extras = torch.zeros(2, 8, 6, dtype=torch.long)
+    extras = torch.zeros(2, 8, 7, dtype=torch.long)
     marked = extras.clone()
     marked[..., words.MARKS.start] = 6
     assert not torch.equal(network.score_features(x, extras, beat), network.score_features(x, marked, beat))
