@@ -83,7 +83,7 @@ class Writer:
             hidden, heard = prior.step(about, codes, heard)
             codes = prior.tell(hidden, draw)
             hidden, written = composer.decoder.step(composer.memory(codes[None])[0], before, written)
-            grammar.open()
+            grammar.begin()
             before = composer.decoder.tell(
                 hidden,
                 lambda index, logits: grammar.take(
@@ -152,7 +152,7 @@ class _Grammar:
         self.now = float(starts[-1]) + meter * np.ceil((last + 1e-3 - starts[-1]) / meter) - 1
         return self.bars
 
-    def open(self) -> None:
+    def begin(self) -> None:
         """A new step."""
         self._said = [0, 0, 0, 0]
 
