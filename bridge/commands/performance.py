@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -301,22 +302,38 @@ def evaluate_performance(
     """Print how the performance system compares with people, see `inference.performance.evaluate`."""
     from dataclasses import asdict
 
-    from inference.performance import evaluate as evaluation
-
+    measures = _measures()
     for name in sets:
-        if name not in evaluation.SETS:
-            raise UsageError(f"there is no set {name!r}", remedy=f"There are: {', '.join(evaluation.SETS)}")
+        if name not in measures:
+            raise UsageError(f"there is no set {name!r}", remedy=f"There are: {', '.join(measures)}")
     use_threads(1)
     results: dict[str, object] = {}
     for name in sets or ("perform",):
+        measure, table = measures[name]
         try:
-            rows = evaluation.SETS[name](data, out, weights, lambda line: output.talk(f"performance: {line}"))
+            rows = measure(data, out, weights, lambda line: output.talk(f"performance: {line}"))
         except FileNotFoundError as error:
             raise InputError(
                 "there are no scores to play", why=str(error), remedy="Give their folder with --data"
             ) from error
         results[name] = [asdict(row) for row in rows]
         if not json_output:
-            output.data(f"{name}\n\n{evaluation.TABLES[name](rows)}\n")
+            output.data(f"{name}\n\n{table(rows)}\n")
     if json_output:
         output.as_json(results)
+
+
+def _measures() -> dict[str, tuple[Callable[..., list[Any]], Callable[[list[Any]], str]]]:
+    """What can be measured, and as what table it is printed."""
+    from bridge import loop
+    from inference.performance import evaluate, evaluate_generated, load, load_writer
+
+    def closed(_: Path, __: Path | None, weights: str | None, tell: Callable[[str], None]) -> list[loop.Loop]:
+        return loop.close(load_writer(weights), load(weights), progress=tell)
+
+    return {
+        "perform": (evaluate.run, evaluate.table),
+        "round-trip": (evaluate.round_trips, evaluate.round_trip_table),
+        "generate": (evaluate_generated.run, evaluate_generated.report),
+        "loop": (closed, loop.table),
+    }

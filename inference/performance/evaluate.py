@@ -7,7 +7,6 @@ import json
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -72,7 +71,7 @@ def all_players(weights: str | None = None) -> dict[str, Player]:
     return {
         "network": performer.perform,
         "network without marks": lambda score: performer.perform(score.unmarked()),
-        "network, all notes at once": lambda score: performer.perform(score, Choices(history=False)),
+        "network, note after note": lambda score: performer.perform(score, Choices(history=True)),
         "by rule": rules.by_rule,
         "deadpan": rules.deadpan,
     }
@@ -212,7 +211,3 @@ def _write(rows: list[Likeness], out: Path) -> None:
         writer.writeheader()
         writer.writerows(asdict(row) for row in rows)
     (out / "likeness.md").write_text(table(rows) + "\n")
-
-
-SETS: dict[str, Callable[..., list[Any]]] = {"perform": run, "round-trip": round_trips}
-TABLES: dict[str, Callable[[list[Any]], str]] = {"perform": table, "round-trip": round_trip_table}

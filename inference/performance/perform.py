@@ -32,7 +32,8 @@ class Choices:
         style: (latents,) of the performer; None is the middle of all that were heard.
         temperature: 0 plays what is expected; above, sub-tokens are drawn.
         seed: of what is drawn.
-        history: whether each note hears those before it; else all are told at once.
+        history: whether each note hears those before it, else all are told at once; None: where
+            something is drawn. What is expected came nearer to people without history, and sooner.
         tempo: beats per minute; None: the score's, or else the network's guess.
         pedal: whether to use it.
         manner: how much of everything.
@@ -41,7 +42,7 @@ class Choices:
     style: Floats | None = None
     temperature: float = 0.0
     seed: int = 0
-    history: bool = True
+    history: bool | None = None
     tempo: float | None = None
     pedal: bool = True
     manner: Manner = field(default_factory=Manner)
@@ -127,7 +128,8 @@ class Performer:
     ) -> Floats:
         chooser = _Chooser(spelled, score, choices)
         decoder = self.network.pianist.decoder
-        if not choices.history:
+        history = choices.temperature > 0 if choices.history is None else choices.history
+        if not history:
             blank = torch.zeros(1, len(spelled), 4, dtype=torch.int64)
             hidden = in_windows(
                 len(spelled),
