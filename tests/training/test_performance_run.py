@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from bridge import cli
-from inference.performance import load, load_writer, steps, words
 from inference.performance import export as exporting
+from inference.performance import load, load_writer, steps, words
 from inference.performance.compose import Wishes
 from inference.performance.config import CONFIGS
 from inference.performance.example import example
