@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from bridge.commands import output
 from bridge.commands.group import SETTINGS
-from bridge.commands.options import FILE, FOLDER, json_option, threads_option, use_threads
+from bridge.commands.options import FILE, FOLDER, F, json_option, threads_option, use_threads
 from bridge.commands.training import check_training
 from bridge.errors import InputError, UsageError
+
+if TYPE_CHECKING:
+    from bridge.studio.generate import GenerateReport
+    from bridge.studio.perform import PerformReport
 
 FACTOR = click.FloatRange(0, 3)
 BRANCHES = ("pianist", "composer", "joint")
@@ -37,6 +41,19 @@ class BarLength(click.ParamType):  # type: ignore[type-arg, unused-ignore]
         return quarters
 
 
+def playing_options(function: F) -> F:
+    """What becomes of a MIDI file that was made, and by which weights it is."""
+    for option in (
+        json_option,
+        threads_option,
+        click.option("--weights", metavar="NAME|FILE", help="Weights.  [default: the shipped ones]"),
+        click.option("--piano", default="built-in", metavar="NAME|FILE", help="What --render plays it on."),
+        click.option("--render", "audio", type=FILE, help="Also play it: a .wav, .flac or .ogg file."),
+    ):
+        function = option(function)
+    return function
+
+
 @click.command(context_settings=SETTINGS)
 @click.argument("score", type=FILE)
 @click.option("out", "-o", "--out", type=FILE, required=True, help="The MIDI file.")
@@ -51,11 +68,7 @@ class BarLength(click.ParamType):  # type: ignore[type-arg, unused-ignore]
 @click.option("--tempo", type=click.FloatRange(20, 400), help="Quarters per minute.  [default: the score's]")
 @click.option("--temperature", type=click.FloatRange(0, 2), default=0.0, help="Above 0, no two seeds alike.")
 @click.option("--seed", type=int, default=0, help="Of what --temperature draws.")
-@click.option("--render", "audio", type=FILE, help="Also play it: a .wav, .flac or .ogg file.")
-@click.option("--piano", default="built-in", metavar="NAME|FILE", help="What --render plays it on.")
-@click.option("--weights", metavar="NAME|FILE", help="Weights.  [default: the shipped ones]")
-@threads_option
-@json_option
+@playing_options
 def perform(
     score: Path,
     out: Path,
@@ -88,7 +101,7 @@ def perform(
     from inference.performance import load
 
     check_midi(out)
-    check_audio(audio, out)
+    check_audio(audio, out, piano)
     use_threads(threads)
     options = PerformOptions(
         style,
@@ -107,26 +120,8 @@ def perform(
         done = perform_file(score, out, load(weights), options, lambda step, of: report(score.name, step, of))
     for warning in done.warnings:
         output.talk(f"{score.name}: {warning}")
-    if not json_output:
-        output.data(str(done.path))
-    output.talk(
-        f"{done.notes} notes, {done.seconds:.1f} s at {done.tempo:.0f} beats per minute, "
-        f"done in {done.elapsed_s:.1f} s"
-    )
-    if audio is not None:
-        render_beside(out, audio, piano, quiet=json_output)
-    if json_output:
-        output.as_json(
-            {
-                "path": str(done.path),
-                "notes": done.notes,
-                "seconds": done.seconds,
-                "tempo": done.tempo,
-                "elapsed_s": done.elapsed_s,
-                "audio": str(audio) if audio else None,
-                "warnings": list(done.warnings),
-            }
-        )
+    told = f"{done.notes} notes, {done.seconds:.1f} s at {done.tempo:.0f} beats per minute"
+    _finish(done, told, audio, piano, json_output)
 
 
 @click.command(context_settings=SETTINGS)
@@ -138,11 +133,7 @@ def perform(
 @click.option("--meter", type=BarLength(), help="Such as 3/4.  [default: the prompt's, or 4/4]")
 @click.option("--tempo", type=click.FloatRange(20, 400), help="Quarters per minute.")
 @click.option("--prompt", type=FILE, help="A score to go on from: MIDI or MusicXML.")
-@click.option("--render", "audio", type=FILE, help="Also play it: a .wav, .flac or .ogg file.")
-@click.option("--piano", default="built-in", metavar="NAME|FILE", help="What --render plays it on.")
-@click.option("--weights", metavar="NAME|FILE", help="Weights.  [default: the shipped ones]")
-@threads_option
-@json_option
+@playing_options
 def generate(
     out: Path,
     bars: int,
@@ -167,7 +158,7 @@ def generate(
     from inference.performance import load, load_writer
 
     check_midi(out)
-    check_audio(audio, out)
+    check_audio(audio, out, piano)
     use_threads(threads)
     options = GenerateOptions(bars, seed, temperature, key, meter, tempo, prompt)
     with output.progress(out.name) as report:
@@ -180,25 +171,8 @@ def generate(
         )
     for warning in done.warnings:
         output.talk(f"{prompt}: {warning}")
-    if not json_output:
-        output.data(str(done.path))
-    output.talk(
-        f"{done.notes} notes in {done.bars} bars, {done.seconds:.1f} s, done in {done.elapsed_s:.1f} s"
-    )
-    if audio is not None:
-        render_beside(out, audio, piano, quiet=json_output)
-    if json_output:
-        output.as_json(
-            {
-                "path": str(done.path),
-                "notes": done.notes,
-                "bars": done.bars,
-                "seconds": done.seconds,
-                "elapsed_s": done.elapsed_s,
-                "audio": str(audio) if audio else None,
-                "warnings": list(done.warnings),
-            }
-        )
+    told = f"{done.notes} notes in {done.bars} bars, {done.seconds:.1f} s"
+    _finish(done, told, audio, piano, json_output)
 
 
 def check_midi(out: Path) -> None:
@@ -207,13 +181,30 @@ def check_midi(out: Path) -> None:
         raise UsageError(f"{out.name} is no name for a MIDI file", remedy="Call it .mid")
 
 
-def check_audio(audio: Path | None, midi: Path) -> None:
+def check_audio(audio: Path | None, midi: Path, piano: str) -> None:
     """Refuse, before any work, audio that could not be written at its end."""
-    if audio is not None and audio.suffix.lower() not in (".wav", ".flac", ".ogg"):
-        raise UsageError(f"{audio.name} has no known audio ending", remedy="Call it .wav, .flac or .ogg")
+    from bridge.studio.render import render_preset
+
+    if audio is not None:
+        render_preset(piano)
+        if audio.suffix.lower() not in (".wav", ".flac", ".ogg"):
+            raise UsageError(f"{audio.name} has no known audio ending", remedy="Call it .wav, .flac or .ogg")
     for path in (midi, audio):
         if path is not None and path.is_dir():
             raise UsageError(f"{path} is a folder", remedy="Give the name of a file")
+
+
+def _finish(
+    done: PerformReport | GenerateReport, told: str, audio: Path | None, piano: str, json_output: bool
+) -> None:
+    """Say what was made, and play it if that was asked for."""
+    if not json_output:
+        output.data(str(done.path))
+    output.talk(f"{told}, done in {done.elapsed_s:.1f} s")
+    if audio is not None:
+        render_beside(done.path, audio, piano, quiet=json_output)
+    if json_output:
+        output.as_json({**asdict(done), "audio": audio})
 
 
 def render_beside(midi: Path, audio: Path, piano: str, *, quiet: bool = False) -> None:
@@ -300,8 +291,6 @@ def evaluate_performance(
     data: Path, weights: str | None, sets: tuple[str, ...], out: Path | None, json_output: bool
 ) -> None:
     """Print how the performance system compares with people, see `inference.performance.evaluate`."""
-    from dataclasses import asdict
-
     measures = _measures()
     for name in sets:
         if name not in measures:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -229,10 +229,3 @@ def style_like(performer: Performer, score: Score, path: Path) -> Floats:
         score.select(rows),
         Performance(found[:, 0], found[:, 1] - found[:, 0], found[:, 3], np.zeros((0, 2))),
     )
-
-
-def check_outputs(paths: Sequence[Path | None]) -> None:
-    """Refuse before any work what could not be written at its end."""
-    for path in paths:
-        if path is not None and path.is_dir():
-            raise UsageError(f"{path} is a folder", remedy="Give the name of a file")

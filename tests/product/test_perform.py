@@ -360,6 +360,7 @@ def test_bad_scores_are_refused_and_nothing_is_written(content, code, suffix, tm
     [
         ["-o", "out.txt"],
         ["-o", "out.mid", "--render", "out.mp3"],
+        ["-o", "out.mid", "--render", "out.wav", "--piano", "kazoo"],
         ["-o", "out.mid", "--style", "nobody"],
         ["-o", "out.mid", "--like-score", "x.mid"],
         ["-o", "out.mid", "--tempo", "3"],
