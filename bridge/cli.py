@@ -21,6 +21,8 @@ COMMANDS = {
     "demo": ("bridge.commands.files:demo", "Hear a short performance, or a file: MIDI and a picture."),
     "bounce": ("bridge.commands.files:bounce", "Turn recordings into MIDI files."),
     "render": ("bridge.commands.files:render", "Play a MIDI file through a piano and a room."),
+    "generate": ("bridge.commands.performance:generate", "Write and play a new piece, as a MIDI file."),
+    "perform": ("bridge.commands.performance:perform", "Play a score expressively, as a MIDI file."),
     "serve": ("bridge.commands.live:serve", "Run the sidecar that plug-ins talk to."),
     "listen": ("bridge.commands.live:listen", "Play a file or raw audio through the live path."),
     "status": ("bridge.commands.live:status", "Ask the running sidecar how it fares."),

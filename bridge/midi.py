@@ -29,6 +29,9 @@ LONGEST_S = 24 * 3600
 """Files that claim to last longer are damaged: a wrong delta time, not music."""
 
 
+Meter = tuple[Fraction | int, int] | tuple[Fraction | int, int, int]
+
+
 @dataclass(frozen=True, slots=True)
 class ControlChange:
     """A MIDI controller takes `value` 0..127 at `time` samples; channel 0..15."""
@@ -54,7 +57,7 @@ class MidiContent:
     """What a MIDI file holds, in samples at `rate`.
 
     `length` is the time of the last note-off or controller, `changes` are all controllers, `warnings` say
-    what was mended while reading.
+    what was mended while reading, `meters` are `(quarter, numerator, denominator)` of time signatures.
     """
 
     path: Path
@@ -64,6 +67,7 @@ class MidiContent:
     tempo: TempoMap
     length: int
     warnings: tuple[str, ...] = ()
+    meters: tuple[tuple[Fraction, int, int], ...] = ()
 
     @property
     def controls(self) -> tuple[Control, ...]:
@@ -85,7 +89,7 @@ def write_midi(
     lanes: Iterable[LanePoint] = (),
     instrument: InstrumentPreset | None = None,
     tempo: TempoMap | None = None,
-    meters: Iterable[tuple[int, ...]] = (),
+    meters: Iterable[Meter] = (),
     markers: Iterable[tuple[int, str]] = (),
     beats: Iterable[Note] = (),
     name: str = "piano",
@@ -94,10 +98,10 @@ def write_midi(
 ) -> MidiSummary:
     """Write a standard MIDI file; times are samples at `rate`.
 
-    A note's channel, if it is not 0, goes before the instrument's. `meters` are `(quarter, beats per bar)`
-    or `(quarter, beats per bar, denominator)` from which bars are that long; a beat is a quarter unless
-    the denominator says otherwise. `markers` are `(time, text)`; `beats` are notes of a track of their
-    own, on the channels that they name, whatever the instrument.
+    A note's channel, if it is not 0, goes before the instrument's. `meters` are `(quarter, numerator,
+    denominator)` from which bars are that long; without a denominator they are counted in quarters.
+    `markers` are `(time, text)`; `beats` are notes of a track of their own, on the channels that they
+    name, whatever the instrument.
 
     A time in the file is the nearest tick: at 480 PPQ and the default 120 bpm it is off by at
     most 0.53 ms. Pedals are written when the instrument's pedal is "raw"; with "extended" the
@@ -181,7 +185,8 @@ def read_midi(path: str | Path, rate: int = 44_100) -> MidiContent:
     if not reader.notes:
         raise MidiError(f"{path} holds no notes", remedy="Choose a file with at least one note")
     notes = sorted(reader.notes, key=lambda note: (note.onset, note.pitch, note.channel))
-    return MidiContent(path, rate, tuple(notes), tuple(reader.changes), tempo, reader.now, tuple(warnings))
+    changes, meters = tuple(reader.changes), tuple(_meters_of(merged, file.ticks_per_beat))
+    return MidiContent(path, rate, tuple(notes), changes, tempo, reader.now, tuple(warnings), meters)
 
 
 class _Reader:
@@ -254,6 +259,12 @@ def _tempo_of(merged: list[tuple[int, Any]], ppq: int) -> TempoMap:
         if message.type == "set_tempo" and message.tempo > 0:
             changes[Fraction(tick, ppq)] = message.tempo
     return TempoMap(sorted(changes.items()))
+
+
+def _meters_of(merged: list[tuple[int, Any]], ppq: int) -> Iterator[tuple[Fraction, int, int]]:
+    for tick, message in merged:
+        if message.type == "time_signature" and message.numerator > 0:
+            yield Fraction(tick, ppq), message.numerator, message.denominator
 
 
 Event = tuple[int, int, int, Any]
@@ -330,13 +341,11 @@ def _tempo_events(tempo: TempoMap, ppq: int) -> list[tuple[int, Any]]:
     ]
 
 
-def _meter_events(meters: Iterable[tuple[int, ...]], ppq: int) -> list[tuple[int, Any]]:
-    events = []
-    for quarter, *meter in meters:
-        numerator, denominator = (*meter, 4)[:2]
-        signature = mido.MetaMessage("time_signature", numerator=numerator, denominator=denominator)
-        events.append((quarter * ppq, signature))
-    return events
+def _meter_events(meters: Iterable[Meter], ppq: int) -> list[tuple[int, Any]]:
+    return [
+        (round(quarter * ppq), mido.MetaMessage("time_signature", numerator=over, denominator=(*under, 4)[0]))
+        for quarter, over, *under in meters
+    ]
 
 
 def _absolute(messages: Iterable[Any]) -> Iterator[tuple[int, Any]]:

@@ -58,10 +58,7 @@ def heard_grid(beats: Sequence[Beat], rate: int) -> Grid | None:
         if not changes or changes[-1][1] != b - a:
             changes.append((index, b - a))
     slowest = max(length for _, length in changes)
-    ppq = PPQ
-    while slowest > 2 * HALF_TICK_US * ppq and ppq < _LONGEST_PPQ:
-        ppq *= 2
-    return Grid(TempoMap(changes), _meters(places, beats[-1].of), ppq)
+    return Grid(TempoMap(changes), _meters(places, beats[-1].of), fine_ppq(slowest))
 
 
 def one_tempo(beats: Sequence[Beat], rate: int) -> Grid | None:
@@ -70,10 +67,15 @@ def one_tempo(beats: Sequence[Beat], rate: int) -> Grid | None:
         return None
     length = round(median(b.time - a.time for a, b in pairwise(beats)) * 1_000_000 / rate)
     of = max((beat.of for beat in beats), key=[beat.of for beat in beats].count)
+    return Grid(TempoMap([(0, length)]), ((0, of),), fine_ppq(length))
+
+
+def fine_ppq(slowest_us: int) -> int:
+    """Ticks per quarter that are fine enough for the slowest one, in microseconds."""
     ppq = PPQ
-    while length > 2 * HALF_TICK_US * ppq:
+    while slowest_us > 2 * HALF_TICK_US * ppq and ppq < _LONGEST_PPQ:
         ppq *= 2
-    return Grid(TempoMap([(0, length)]), ((0, of),), ppq)
+    return ppq
 
 
 def beats_as_dict(

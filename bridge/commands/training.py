@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 K = TypeVar("K")
 HERE = "bridge.commands.training:"
-SYSTEM = click.Choice(["piano", "rhythm"])
+SYSTEM = click.Choice(["piano", "rhythm", "performance"])
 TRAIN = {
     "piano": (f"{HERE}train_piano", "Train the piano system; goes on where it was stopped."),
     "export": (f"{HERE}train_export", "Make weights of a training's checkpoint."),
@@ -39,6 +39,14 @@ TRAIN = {
     "export-rhythm": (
         "bridge.commands.rhythm:export_rhythm",
         "Make weights of a rhythm training's checkpoint.",
+    ),
+    "performance": (
+        "bridge.commands.performance:train_performance",
+        "Train the performance system; goes on where it was stopped.",
+    ),
+    "export-performance": (
+        "bridge.commands.performance:export_performance",
+        "Make weights of performance trainings' checkpoints.",
     ),
 }
 
@@ -107,6 +115,8 @@ def evaluate(
 ) -> None:
     """Score SYSTEM on recordings with known notes, through the live path; rhythm on known beats.
 
+    Performance is compared with people who played the same scores.
+
     Example: dawbridge evaluate piano --data data -o scores --plot
     """
     from dataclasses import asdict
@@ -131,6 +141,16 @@ def evaluate(
         return
     if live or beats_ms is not None:
         raise UsageError("--live and --beats-ms are of rhythm", remedy="Leave them out")
+    if system == "performance":
+        from bridge.commands.performance import evaluate_performance
+
+        if plots or robustness or latencies or chunk_ms is not None or decision_ms is not None or soundfont:
+            raise UsageError(
+                "performance takes only --data, --weights, --set, --out and --json",
+                remedy="Leave the others out",
+            )
+        evaluate_performance(data, weights, sets, out, json_output)
+        return
     if plots and out is None:
         raise UsageError("--plot has nowhere to draw", remedy="Give --out FOLDER too")
     for name in sets:

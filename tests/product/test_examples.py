@@ -77,6 +77,15 @@ def test_stream_by_hand(run):
     assert "latency" in printed and "pitch 69" in printed
 
 
+def test_perform_score(run, take, tmp_path):
+    printed = run("perform_score.py", take / "take.mid", tmp_path / "played")
+    assert all(name in printed for name in ("strict", "free", "legato")) and "LUFS" in printed
+    want = sorted(note.note for note in notes_of(take / "take.mid"))
+    for name in ("strict", "free", "legato"):
+        assert sorted(note.note for note in notes_of(tmp_path / "played" / f"{name}.mid")) == want
+    assert (tmp_path / "played" / "legato.wav").stat().st_size > 1_000_000
+
+
 def test_own_preset(run, take, tmp_path):
     printed = run("own_preset.py", take / "take.wav", tmp_path / "midi")
     assert "channel 3" in printed

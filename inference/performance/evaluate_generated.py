@@ -1,0 +1,142 @@
+"""Measures what is generated against pieces that were never trained on."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from inference.performance import load, load_writer
+from inference.performance.compose import Wishes
+from inference.performance.evaluate import FOLDER, TRAINED
+from inference.performance.pairs import pieces
+from inference.performance.perform import Choices
+from inference.performance.score import Score
+from inference.performance.statistics import (
+    Description,
+    describe,
+    excerpts,
+    longest_shared,
+    mean,
+    melody,
+    table,
+)
+
+SAMPLES, BARS = 50, 32
+LIVELY = 0.5
+
+
+@dataclass(frozen=True)
+class Generated:
+    """How samples and people's music compare.
+
+    Args:
+        samples: means over what was generated.
+        people: means over excerpts of as many bars of the validation pieces.
+        shared: notes of the longest run that a sample shares with the training pieces.
+        shared_by_people: the same of the validation pieces.
+        seconds: to write and perform a sample, the median.
+        count: of samples.
+        velocity_spread: standard deviation of velocities, samples and people.
+        shortest: seconds of the shortest note of all samples.
+    """
+
+    samples: Description
+    people: Description
+    shared: int
+    shared_by_people: int
+    seconds: float
+    count: int
+    velocity_spread: tuple[float, float]
+    shortest: float
+
+
+def run(
+    data: Path,
+    out: Path | None = None,
+    weights: str | None = None,
+    progress: Callable[[str], None] = lambda name: None,
+    samples: int = SAMPLES,
+) -> list[Generated]:
+    """Generate `samples` pieces of 32 bars and compare them with the validation pieces.
+
+    Args:
+        data: folder with `asap`.
+        out: gets `generated.md`; nothing is written if None.
+        weights: name or path; default the shipped ones.
+        progress: called with what is being done.
+        samples: how many.
+
+    Raises:
+        FileNotFoundError: the pieces are not there.
+    """
+    writer, performer = load_writer(weights), load(weights)
+    known = _people(data, progress)
+    own: list[Description] = []
+    scores: list[Score] = []
+    times, spreads, shortest = [], [], np.inf
+    for seed in range(samples):
+        progress(f"writing {seed + 1} of {samples}")
+        begin = time.perf_counter()
+        score = writer.write(Wishes(BARS, seed=seed))
+        if len(score) < BARS:
+            continue
+        played = performer.perform(score, Choices(temperature=LIVELY, seed=seed))
+        times.append(time.perf_counter() - begin)
+        scores.append(score)
+        own.append(describe(score, played))
+        spreads.append(float(played.velocity.std()))
+        shortest = min(shortest, float(played.duration.min()))
+    progress("comparing with the training pieces")
+    trained = [melody(piece.score) for piece in pieces(data / TRAINED)]
+    found = Generated(
+        mean(own),
+        mean(known.descriptions),
+        longest_shared([melody(score) for score in scores], trained),
+        longest_shared(known.melodies, trained),
+        float(np.median(times)),
+        len(own),
+        (float(np.mean(spreads)), float(np.mean(known.spreads))),
+        float(shortest),
+    )
+    if out is not None:
+        out.mkdir(parents=True, exist_ok=True)
+        (out / "generated.md").write_text(report([found]) + "\n")
+    return [found]
+
+
+@dataclass
+class _Known:
+    descriptions: list[Description]
+    melodies: list[list[int]]
+    spreads: list[float]
+
+
+def _people(data: Path, progress: Callable[[str], None]) -> _Known:
+    known = _Known([], [], [])
+    for piece in pieces(data / FOLDER):
+        progress(piece.name)
+        known.melodies.append(melody(piece.score))
+        for one in piece.played:
+            for score, played in excerpts(piece.score.select(one.notes), one.performance, BARS):
+                known.descriptions.append(describe(score, played))
+                known.spreads.append(float(played.velocity.std()))
+    return known
+
+
+def report(rows: list[Generated]) -> str:
+    """What was found, as Markdown."""
+    (row,) = rows
+    return "\n".join(
+        [
+            table({f"{row.count} samples": row.samples, "people, validation": row.people}),
+            "",
+            f"Longest run shared with the training pieces: {row.shared} notes; that of the validation "
+            f"pieces: {row.shared_by_people}. Writing and performing {BARS} bars: {row.seconds:.1f} s. "
+            f"Velocities spread by {row.velocity_spread[0]:.1f}, people's by {row.velocity_spread[1]:.1f}. "
+            f"Shortest note {1000 * row.shortest:.0f} ms.",
+        ]
+    )

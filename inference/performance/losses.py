@@ -1,0 +1,193 @@
+"""What both branches are trained on (arXiv 2507.01582; targets are smoothed, and expectations count too)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from inference.performance import words
+from inference.performance.network import Xmvae
+from inference.performance.playing import FIELDS, LIFTS, PRESSES
+
+SIGMAS = (1.5, 1.0, 1.0, 1.5)
+"""Bins by which targets are smoothed."""
+SCALES = ((1 / 40, -2.0), (0.2, -4.0), (0.25, -3.90625), (1 / 16, -4.0))
+"""Slope and offset from a bin to `Playing.values`."""
+
+
+class Batch(NamedTuple):
+    """Windows of examples, all (batch, steps, ...); see `steps.Example`. `tempo` and `meter` are (batch,)."""
+
+    tokens: Tensor
+    extras: Tensor
+    played: Tensor
+    values: Tensor
+    beat: Tensor
+    tempo: Tensor
+    meter: Tensor
+
+
+@dataclass(frozen=True)
+class LossConfig:
+    """Weights of the parts, and how much is hidden from the networks.
+
+    Args:
+        point: of the distance between expectation and truth, squared where it is small.
+        divergence: of the latent from a standard Gaussian, per window.
+        tempo: of the error of the piece's tempo, in octaves.
+        blind: share of windows that are told without any of the steps before.
+        hidden: share of steps that are hidden in the others.
+        noisy: share of sub-tokens before that are off by up to three bins.
+        unmarked: share of windows without printed marks.
+        plain: share of windows whose latent is zero.
+    """
+
+    point: float = 2.0
+    divergence: float = 1.0
+    tempo: float = 0.1
+    blind: float = 0.4
+    hidden: float = 0.2
+    noisy: float = 0.2
+    unmarked: float = 0.4
+    plain: float = 0.2
+
+
+def pianist_loss(network: Xmvae, batch: Batch, config: LossConfig) -> dict[str, Tensor]:
+    """Losses of telling performances from scores; cross entropies in nats per note or beat."""
+    extras = batch.extras.clone()
+    marks = _per_window(batch, config.unmarked)
+    extras[..., words.MARKS] *= (~marks)[:, None, None]
+    score = network.score_features(batch.tokens, extras, batch.beat)
+    style = network.pianist.posterior(score, batch.values)
+    with_style = (~_per_window(batch, config.plain))[:, None, None]
+    latents = style.mean + torch.randn_like(style.mean) * (0.5 * style.spread).exp()
+    memory = network.pianist.memory(score, latents * with_style)
+    logits = network.pianist.decoder(memory, _noisy(batch, config), _known(batch, config))
+    losses = _played_losses(logits, batch)
+    divergence = 0.5 * (style.mean.square() + style.spread.exp() - 1 - style.spread) * with_style
+    piece = network.config.piece_latent
+    # A piece's latent is the same at all steps, and counts once.
+    per_step = (
+        divergence[..., piece:].sum(-1).mean() + divergence[:, 0, :piece].sum(-1).mean() / divergence.shape[1]
+    )
+    losses["divergence"] = per_step
+    tempo = network.pianist.tempo(score.mean(1))[:, 0]
+    losses["tempo"] = functional.smooth_l1_loss(tempo, batch.tempo)
+    told = ("beat_period", "timing", "velocity", "articulation", "pedal")
+    losses["total"] = (
+        torch.stack([losses[name] for name in told]).sum()
+        + config.point * losses["point"]
+        + config.divergence * per_step
+        + config.tempo * losses["tempo"]
+    )
+    return losses
+
+
+def composer_loss(network: Xmvae, batch: Batch, config: LossConfig) -> dict[str, Tensor]:
+    """Losses of the codes of scores, and of continuing them."""
+    coded = network.composer.encode(batch.tokens, batch.beat)
+    memory = network.composer.widen(coded.vectors)
+    logits = network.composer.decoder(memory, batch.tokens, _known(batch, config))
+    notes = batch.tokens[..., 0] == words.NOTE
+    losses = {"family": functional.cross_entropy(logits[0].flatten(0, 1), batch.tokens[..., 0].flatten())}
+    for index, name in enumerate(("position", "pitch", "duration"), 1):
+        losses[name] = functional.cross_entropy(logits[index][notes], batch.tokens[..., index][notes])
+    losses["commitment"] = coded.commitment
+    losses["prior"] = prior_loss(network, coded.codes, batch.meter)
+    losses["total"] = torch.stack(list(losses.values())).sum()
+    losses["perplexity"] = coded.perplexity
+    return losses
+
+
+def prior_loss(network: Xmvae, codes: Tensor, meter: Tensor) -> Tensor:
+    """Nats per step of continuing codes (batch, steps, groups)."""
+    memory = network.meter(meter)[:, None].expand(-1, codes.shape[1], -1)
+    logits = network.prior(memory, codes)
+    parts = [
+        functional.cross_entropy(part.flatten(0, 1), codes[..., index].flatten())
+        for index, part in enumerate(logits)
+    ]
+    return torch.stack(parts).sum()
+
+
+def joint_loss(network: Xmvae, batch: Batch, config: LossConfig) -> dict[str, Tensor]:
+    """Both branches at once, as published."""
+    played = pianist_loss(network, batch, config)
+    written = composer_loss(network, batch, config)
+    total = played.pop("total") + written.pop("total")
+    return {**played, **{f"score_{name}": value for name, value in written.items()}, "total": total}
+
+
+LOSSES = {"pianist": pianist_loss, "composer": composer_loss, "joint": joint_loss}
+
+
+def expectations(logits: list[Tensor]) -> Tensor:
+    """(..., 4) expected place on each grid of a note's sub-tokens, from 0."""
+    parts = []
+    for index, size in enumerate(FIELDS):
+        share = logits[index][..., 1 : 1 + size].softmax(-1)
+        parts.append(share @ torch.arange(size, dtype=share.dtype, device=share.device))
+    return torch.stack(parts, -1)
+
+
+def _played_losses(logits: list[Tensor], batch: Batch) -> dict[str, Tensor]:
+    note = batch.tokens[..., 0] == words.NOTE
+    first = note & _firsts(batch.tokens)
+    losses, points = {}, []
+    for index, name in enumerate(("beat_period", "timing", "velocity", "articulation")):
+        which = first if index == 0 else note
+        size = FIELDS[index]
+        share = logits[index][which][:, 1 : 1 + size].log_softmax(-1)
+        target = _smoothed(size, SIGMAS[index], share)[
+            (batch.played[..., index][which] - 1).clamp(0, size - 1)
+        ]
+        losses[name] = -(target * share).sum(-1).mean()
+        slope, offset = SCALES[index]
+        ramp = slope * torch.arange(size, dtype=share.dtype, device=share.device) + offset
+        true = batch.values[..., index][which].clamp(float(ramp[0]), float(ramp[-1]))
+        points.append(functional.smooth_l1_loss(share.exp() @ ramp, true))
+    beats = ~note & (batch.played[..., 0] > 0)
+    lift = logits[0][beats][:, 1 + FIELDS[0] :]
+    press = logits[1][beats][:, 1 + FIELDS[1] :]
+    assert lift.shape[1] == LIFTS and press.shape[1] == PRESSES
+    losses["pedal"] = functional.cross_entropy(
+        lift, batch.played[..., 0][beats] - 1 - FIELDS[0]
+    ) + functional.cross_entropy(press, batch.played[..., 1][beats] - 1 - FIELDS[1])
+    losses["point"] = torch.stack(points).sum()
+    return losses
+
+
+def _firsts(tokens: Tensor) -> Tensor:
+    """(batch, steps) where the step before is a beat or lies elsewhere in the beat."""
+    before = torch.roll(tokens, 1, 1)
+    first = (before[..., 0] != words.NOTE) | (before[..., 1] != tokens[..., 1])
+    first[:, 0] = True
+    return first
+
+
+def _smoothed(size: int, sigma: float, like: Tensor) -> Tensor:
+    index = torch.arange(size, dtype=like.dtype, device=like.device)
+    return (-0.5 * ((index[:, None] - index) / sigma).square()).softmax(-1)
+
+
+def _per_window(batch: Batch, share: float) -> Tensor:
+    return torch.rand(len(batch.tokens), device=batch.tokens.device) < share
+
+
+def _known(batch: Batch, config: LossConfig) -> Tensor:
+    seen = torch.rand(batch.beat.shape, device=batch.beat.device) >= config.hidden
+    return seen & ~_per_window(batch, config.blind)[:, None]
+
+
+def _noisy(batch: Batch, config: LossConfig) -> Tensor:
+    """The sub-tokens of the notes, some of them a little off."""
+    played = batch.played
+    off = torch.randint(-3, 4, played.shape, device=played.device)
+    off *= torch.rand(played.shape, device=played.device) < config.noisy
+    sizes = torch.tensor(FIELDS, device=played.device)
+    moved = torch.minimum((played + off).clamp(min=1), sizes)
+    return torch.where((batch.tokens[..., :1] == words.NOTE) & (played > 0), moved, played)

@@ -1,0 +1,52 @@
+"""What the networks learn from: the steps of many performances and scores, kept as plain arrays."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from inference.performance.example import Example, example
+from inference.performance.pairs import Piece
+
+COLUMNS = {"tokens": 4, "extras": 7, "played": 4, "values": 4, "beat": 1}
+
+
+def examples(pieces: Iterable[Piece]) -> Iterator[Example]:
+    """One example for each performance."""
+    for piece in pieces:
+        for one in piece.played:
+            yield example(f"{piece.name}/{one.name}", piece.score.select(one.notes), one.performance)
+
+
+def save(found: list[Example], path: Path) -> None:
+    """Keep examples in one file."""
+    columns: dict[str, NDArray[Any]] = {
+        name: np.concatenate([getattr(one, name) for one in found]) for name in COLUMNS
+    }
+    np.savez(
+        path,
+        allow_pickle=False,
+        edges=np.cumsum([0, *(len(one) for one in found)]),
+        names=np.array([one.name for one in found]),
+        tempo=np.array([one.tempo for one in found]),
+        **columns,
+    )
+
+
+def load(path: Path) -> list[Example]:
+    """The examples of `save`."""
+    with np.load(path) as file:
+        columns = {name: file[name] for name in COLUMNS}
+        edges, names, tempo = file["edges"], file["names"], file["tempo"]
+    return [
+        Example(
+            str(names[index]),
+            tempo=float(tempo[index]),
+            **{name: column[edges[index] : edges[index + 1]] for name, column in columns.items()},
+        )
+        for index in range(len(names))
+    ]

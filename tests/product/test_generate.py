@@ -1,0 +1,132 @@
+"""Generate: as many bars as asked for, playable, the same seed the same bytes."""
+
+from collections import Counter
+
+import numpy as np
+import pytest
+import torch
+
+from bridge import cli
+from bridge.commands import output
+from bridge.errors import UsageError
+from bridge.midi import read_midi
+from bridge.studio.generate import GenerateOptions, generate, transposed
+from bridge.studio.perform import write_performance
+from bridge.studio.scores import RATE, read_score
+from inference import weights
+from inference.performance import keys
+from inference.performance.compose import MOST_AT_ONCE, Wishes, Writer
+from inference.performance.config import CONFIGS
+from inference.performance.manners import Manner
+from inference.performance.network import Xmvae
+from inference.performance.perform import Performer
+from inference.performance.score import make_score
+from tests.contract.scores import a_performance, a_score
+from tests.contract.test_performance_network import SMALL
+
+
+@pytest.fixture(autouse=True)
+def private_folders(tmp_path, monkeypatch):
+    monkeypatch.setenv("DAWBRIDGE_LOG_DIR", str(tmp_path / "log"))
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(output, "quiet", False)
+
+
+@pytest.fixture(scope="module")
+def network():
+    torch.manual_seed(8)
+    return Xmvae(SMALL)
+
+
+@pytest.fixture(scope="module")
+def pair(network):
+    return Writer(network), Performer(network, {}, Manner())
+
+
+@pytest.mark.parametrize("meter", [2, 3, 4, 7])
+def test_bars_are_as_many_and_as_long_as_asked_for(pair, meter):
+    score = pair[0].write(Wishes(bars=5, meter=meter, seed=meter))
+    assert score.bars.tolist() == [meter * bar for bar in range(5)]
+    assert (score.onset >= 0).all() and (score.onset + score.duration <= 5 * meter + 1e-9).all()
+    assert ((score.pitch >= 21) & (score.pitch <= 108)).all() and (score.duration > 0).all()
+
+
+def test_hands_are_not_asked_for_too_much(pair):
+    score = pair[0].write(Wishes(bars=6, temperature=2.0, nucleus=1.0))
+    assert max(Counter(score.group.tolist()).values()) <= MOST_AT_ONCE
+    assert len(set(zip(score.group.tolist(), score.pitch.tolist(), strict=True))) == len(score)
+
+
+def test_the_same_seed_gives_the_same_bytes(pair, tmp_path):
+    for name, seed in (("a", 1), ("b", 1), ("c", 2)):
+        generate(tmp_path / f"{name}.mid", *pair, GenerateOptions(bars=3, seed=seed))
+    a, b, c = ((tmp_path / f"{name}.mid").read_bytes() for name in "abc")
+    assert a == b and a != c
+
+
+def test_the_tempo_is_kept_and_the_file_follows_it(pair, tmp_path):
+    report = generate(tmp_path / "a.mid", *pair, GenerateOptions(bars=6, tempo=90))
+    content = read_midi(tmp_path / "a.mid", RATE)
+    assert len(content.notes) == report.notes
+    assert len(content.tempo.pieces) > 3 and content.meters[0][1:] == (4, 4)
+    onsets = np.array([note.onset / RATE for note in content.notes])
+    beats = np.ptp(read_score(tmp_path / "a.mid").score.onset)
+    assert np.ptp(onsets) / beats == pytest.approx(60 / 90, rel=0.1)
+
+
+def test_a_prompt_begins_the_piece(pair, tmp_path):
+    prompt = a_score(bars=4, meter=3).unmarked()
+    write_performance(tmp_path / "prompt.mid", prompt, a_performance(prompt))
+    heard = read_score(tmp_path / "prompt.mid").score
+    options = GenerateOptions(bars=3, prompt=tmp_path / "prompt.mid", tempo=100)
+    report = generate(tmp_path / "a.mid", *pair, options)
+    assert report.bars == 7
+    pitches = Counter(note.pitch for note in read_midi(tmp_path / "a.mid").notes)
+    assert not Counter(heard.pitch.tolist()) - pitches and report.notes > len(heard)
+
+
+def test_the_prompt_is_heard(pair):
+    a, b = (a_score(bars=4, seed=seed).unmarked() for seed in (1, 2))
+    written = [pair[0].write(Wishes(bars=2, seed=3), prompt).onset[-30:] for prompt in (a, b)]
+    assert len(written[0]) != len(written[1]) or not np.allclose(written[0], written[1])
+
+
+@pytest.mark.parametrize(
+    "name, key",
+    [("C", (0, False)), ("F#", (6, False)), ("Bbm", (10, True)), ("c minor", (0, True)), ("a", (9, True))],
+)
+def test_keys_are_understood(name, key):
+    assert keys.parse(name) == key
+
+
+@pytest.mark.parametrize("name", ["H", "C##", "", "major", "K minor"])
+def test_impossible_keys_are_refused(name, pair, tmp_path):
+    with pytest.raises(UsageError, match="no key"):
+        generate(tmp_path / "a.mid", *pair, GenerateOptions(bars=1, key=name))
+    assert not list(tmp_path.glob("*.mid*"))
+
+
+def test_pieces_are_brought_to_a_key():
+    scale = np.array([0, 2, 4, 5, 7, 9, 11, 12, 12, 7, 4, 0])
+    score, _ = make_score(np.arange(12.0), np.ones(12), 61 + scale, np.arange(0, 12, 4.0))
+    assert keys.shift_to(score, 1, False) == 0 and keys.shift_to(score, 0, False) == -1
+    assert transposed(score, -1).pitch.tolist() == (60 + scale).tolist()
+
+
+def test_transposing_stays_on_the_keyboard_and_strikes_no_key_twice():
+    score, _ = make_score(np.zeros(3), np.ones(3), np.array([96, 107, 108]), np.zeros(1))
+    assert transposed(score, 1).pitch.tolist() == [97, 108]
+
+
+def test_the_command(network, tmp_path, monkeypatch, capsys):
+    monkeypatch.setitem(CONFIGS, SMALL.name, SMALL)
+    weights.write(tmp_path / "own.safetensors", network.state_dict(), {"config": SMALL.name})
+    arguments = ["generate", "-o", "new.mid", "--bars", "2", "--weights", "own.safetensors"]
+    assert cli.run([*arguments, "--meter", "6/8", "--key", "Am"]) == 0
+    assert capsys.readouterr().out.strip() == "new.mid"
+    assert read_midi(tmp_path / "new.mid").meters == ((0, 3, 4),)
+    for wrong in (["--meter", "3/8"], ["--meter", "x"], ["--bars", "0"], ["--prompt", "nothing.txt"]):
+        assert cli.run(["generate", "-o", "bad.mid", *wrong, "--weights", "own.safetensors"]) == 2
+    (tmp_path / "empty.mid").write_bytes(b"")
+    assert cli.run([*arguments[:2], "bad.mid", "--prompt", "empty.mid", *arguments[-2:]]) == 3
+    assert not list(tmp_path.glob("bad*"))
