@@ -145,8 +145,8 @@ def robustness_table(found: dict[str, dict[str, list[Scores]]], name: str) -> st
     return "\n".join(lines)
 
 
-EARLY_MS = 40
-"""Of the row of `latencies` with notes that are told early."""
+EARLY: tuple[tuple[float | None, float], ...] = ((None, 40), (140, 80))
+"""Rows of `latencies` with notes that are told early: decision and early ms; the latter is preset `eager`."""
 
 
 def latencies(
@@ -166,8 +166,8 @@ def latencies(
     hop_ms = 1000 * transcriber.hop / transcriber.rate
     asked: list[tuple[float | None, float | None]] = [(ms, None) for ms in transcriber.decisions_ms]
     found = {}
-    for decision, early in [*asked, (None, EARLY_MS)]:
-        last = transcriber.latency * 1000 / transcriber.rate if decision is None else decision
+    for decision, early in [*asked, *EARLY]:
+        last = 1000 * transcriber.latency / transcriber.rate if decision is None else decision
         total = f"{last + hop_ms:g}" if early is None else f"{early + hop_ms:g}, else {last + hop_ms:g}"
         progress(f"{total} ms")
         found[total] = run(
