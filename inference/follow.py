@@ -68,8 +68,8 @@ def load(
         pedal: see `inference.piano.load`, and so the others.
         sensitivity: 0..1.
         decision_ms: longest time from a sound to the decision about it.
-        beats_ms: when beats are told, in milliseconds after they sound; negative: before. The longer,
-            the surer. Default: what the follower's weights say, about 0.3 s.
+        beats_ms: when most beats are told, in milliseconds after they sound; negative: before. The longer,
+            the surer. Default: what the follower's weights say, about 240.
 
     Raises:
         WeightsError: no such weights, or a damaged file.
@@ -78,7 +78,7 @@ def load(
     heard = piano.load(weights, pedal=pedal, sensitivity=sensitivity, decision_ms=decision_ms)
     follower = rhythm.load_follower(heard.rate)
     if beats_ms is not None:
-        asked = beats_ms / 1000 * heard.rate - heard.latency - heard.hop - follower.late
+        asked = beats_ms / 1000 * heard.rate - heard.latency - heard.hop - follower.usual
         wait = follower.settings.wait + round(asked / follower.hop)
         if not -50 <= wait <= 100:
             raise ValueError(f"beats_ms is {beats_ms:g}; beats can be told from 1 s before to 2 s after")

@@ -31,6 +31,7 @@ class PointerSettings:
         limit: largest absolute value of what one frame says.
         restless: probability per beat of any other tempo and place: how soon it recovers.
         wait: frames after a beat until it is told; negative: before it.
+        late: frames more that it may take; what is understood later is not told.
         certain: mean odds at the last beats below which none is told.
         meters: beats per bar that may occur.
         meter_change: cost of another meter from one bar to the next.
@@ -48,6 +49,7 @@ class PointerSettings:
     limit: float = 5.0
     restless: float = 0.002
     wait: int = 4
+    late: int = 10
     certain: float = 0.3
     meters: tuple[int, ...] = (2, 3, 4)
     meter_change: float = 6.0
@@ -145,7 +147,8 @@ def _tell(
     since, length = int(states.since[best]), int(states.length[best])
     now = state.frame - 1
     ahead = settings.wait < 0
-    if since < (length + settings.wait if ahead else settings.wait):
+    due = length + settings.wait if ahead else settings.wait
+    if not due <= since <= due + settings.late:
         return state, None
     frame = now - since + (length if ahead else 0)
     if frame - state.told < 0.6 * length:
