@@ -43,11 +43,11 @@ class PointerSettings:
     fastest_bpm: float = 240.0
     usual_bpm: float = 110.0
     spread: float = 0.6
-    stiff: float = 25.0
+    stiff: float = 40.0
     bias: float = 0.0
-    sharp: float = 1.0
+    sharp: float = 1.3
     limit: float = 5.0
-    restless: float = 0.002
+    restless: float = 0.01
     wait: int = 4
     late: int = 10
     certain: float = 0.3
