@@ -70,8 +70,8 @@ def load(
         sensitivity: 0..1.
         decision_ms: longest time from a sound to the decision about it.
         early_ms: the same for what is told early; the follower takes it as it comes.
-        beats_ms: when beats are told, in milliseconds after they sound; negative: before. The longer,
-            the surer. Default: what the follower's weights say, about 0.3 s.
+        beats_ms: when most beats are told, in milliseconds after they sound; negative: before. The longer,
+            the surer. Default: what the follower's weights say, about 240.
 
     Raises:
         WeightsError: no such weights, or a damaged file.
@@ -82,7 +82,7 @@ def load(
     )
     follower = rhythm.load_follower(heard.rate)
     if beats_ms is not None:
-        asked = beats_ms / 1000 * heard.rate - heard.latency - heard.hop - follower.late
+        asked = beats_ms / 1000 * heard.rate - heard.latency - heard.hop - follower.usual
         wait = follower.settings.wait + round(asked / follower.hop)
         if not -50 <= wait <= 100:
             raise ValueError(f"beats_ms is {beats_ms:g}; beats can be told from 1 s before to 2 s after")

@@ -85,13 +85,18 @@ class Follower:
         self.fps, self.hop = config.frames_per_second, rate // config.frames_per_second
 
     @property
-    def late(self) -> int:
-        """Samples from a beat until it is told, once the notes around it are known; may be negative.
+    def usual(self) -> int:
+        """Samples from most beats until they are told, once their notes are known; may be negative.
 
         Half a frame is what notes wait for their frame to be over.
         """
         frames = self.behind + self.settings.wait - EARLY_FRAMES
         return round(frames * self.hop) + self.hop // 2
+
+    @property
+    def late(self) -> int:
+        """The same for the latest beats: those that were understood late, and moved to earlier notes."""
+        return self.usual + self.settings.late * self.hop + round(_NEAR_S * self.rate)
 
     def start(self) -> FollowerState:
         """Before the first note."""

@@ -21,6 +21,7 @@ from inference.rhythm.hints import Hints
 from inference.rhythm.loudness import BandPowers, features, levelled
 from inference.rhythm.network import RhythmNetwork
 from inference.rhythm.settle import settle
+from inference.rhythm.tonal import countable
 from inference.streaming import split, stack
 
 _WINDOW_S, _HOP_S = 60, 40
@@ -115,18 +116,23 @@ class RhythmListener:
         )
 
     def beats(self, found: Frames) -> tuple[Beat, ...]:
-        """Beats in bars, times in samples at `rate`."""
+        """Beats in bars, times in samples at `rate`; none where there is nothing to count along with."""
         drawn = self.hints.led(found.beat, self.config)
         if self.bars is None:
-            return settle(decode(drawn, found.downbeat, self.settings, self.config), found.seen, self.config)
-        uncounted = replace(self.settings, meters=(1,), downbeat_weight=0.0)
-        beats = decode(drawn, found.downbeat, uncounted, self.config)
-        if not beats:
-            return ()
+            beats = decode(drawn, found.downbeat, self.settings, self.config)
+        else:
+            uncounted = replace(self.settings, meters=(1,), downbeat_weight=0.0)
+            beats = self._in_bars(decode(drawn, found.downbeat, uncounted, self.config), found)
+        settled = settle(beats, found.seen, self.config)
+        return settled if self.hints.taps or countable(settled, found.seen) else ()
+
+    def _in_bars(self, beats: tuple[Beat, ...], found: Frames) -> tuple[Beat, ...]:
+        if self.bars is None or not beats:
+            return beats
         logits = hear_bars(self.bars, found.seen, beat_frames(beats, self.config))
         times = np.array([beat.time / self.rate for beat in beats])
         logits = self.hints.began(logits, times, max(self.settings.meters))
-        return settle(place_bars(beats, logits, self.settings), found.seen, self.config)
+        return place_bars(beats, logits, self.settings)
 
     def hear(self, audio: NDArray[np.float32]) -> Frames:
         """What the network thinks of audio `(samples,)` at `rate`."""

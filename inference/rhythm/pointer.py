@@ -31,6 +31,7 @@ class PointerSettings:
         limit: largest absolute value of what one frame says.
         restless: probability per beat of any other tempo and place: how soon it recovers.
         wait: frames after a beat until it is told; negative: before it.
+        late: frames more that it may take; what is understood later is not told.
         certain: mean odds at the last beats below which none is told.
         meters: beats per bar that may occur.
         meter_change: cost of another meter from one bar to the next.
@@ -42,12 +43,13 @@ class PointerSettings:
     fastest_bpm: float = 240.0
     usual_bpm: float = 110.0
     spread: float = 0.6
-    stiff: float = 25.0
+    stiff: float = 40.0
     bias: float = 0.0
-    sharp: float = 1.0
+    sharp: float = 1.3
     limit: float = 5.0
-    restless: float = 0.002
+    restless: float = 0.01
     wait: int = 4
+    late: int = 10
     certain: float = 0.3
     meters: tuple[int, ...] = (2, 3, 4)
     meter_change: float = 6.0
@@ -145,7 +147,8 @@ def _tell(
     since, length = int(states.since[best]), int(states.length[best])
     now = state.frame - 1
     ahead = settings.wait < 0
-    if since < (length + settings.wait if ahead else settings.wait):
+    due = length + settings.wait if ahead else settings.wait
+    if not due <= since <= due + settings.late:
         return state, None
     frame = now - since + (length if ahead else 0)
     if frame - state.told < 0.6 * length:

@@ -66,11 +66,17 @@ Piece = tuple[NoteTable, BeatTable]
 
 
 def run(settings: StruckRun) -> Progress:
-    """Read the performances once, then train in this process, on one thread."""
+    """Read the performances once, then train in this process, on one thread.
+
+    Raises:
+        FileNotFoundError: there are none.
+    """
     settings.folder.mkdir(parents=True, exist_ok=True)
     torch.set_num_threads(1)
     torch.manual_seed(settings.seed)
     pools = [pool for pool in open_pieces(settings.data, settings.folder, settings.every) if pool]
+    if not pools:
+        raise FileNotFoundError(f"there are no performances with beats in {settings.data}")
     log.info("performances: %s", ", ".join(str(len(pool)) for pool in pools))
     network = StruckNetwork(STRUCK[settings.config])
     return train(

@@ -182,6 +182,16 @@ def test_a_follower_tells_the_same_in_any_portions():
         assert [(p.time, p.lane) for p in lanes] == [(p.time, p.lane) for p in whole[1]]
 
 
+@pytest.mark.parametrize("wait", [-8, 4])
+def test_no_beat_is_told_later_than_promised(wait):
+    follower = Follower(network(), PointerSettings(certain=0.0, wait=wait), RATE)
+    notes, state, delays = notes_by_chance(), follower.start(), []
+    for until in range(320, 20 * RATE, 320):
+        events, state = follower.step(state, [n for n in notes if until - 320 <= n.time < until], until)
+        delays += [until - beat.time for beat in events.beats]
+    assert max(delays) <= follower.late + 320 and len(delays) > 10
+
+
 def test_a_step_leaves_the_state_as_it_was():
     follower = Follower(network(), PointerSettings(certain=0.0), RATE)
     notes = notes_by_chance(10)

@@ -1,7 +1,10 @@
 """Click tracks, and what is no music: every beat where it is, and otherwise little or nothing, never wild."""
 
+from time import process_time
+
 import numpy as np
 import pytest
+import torch
 
 from bridge.tempo import heard_grid
 from inference.events import NoteOn
@@ -155,3 +158,15 @@ def test_live_short_streams_end_in_peace(seconds):
     )
     advance([stream])
     assert len(stream.finish().beats) <= 2
+
+
+@pytest.mark.slow
+def test_an_hour_takes_less_than_a_minute_of_one_core(listener):
+    rate = listener.rate
+    minute = track(np.arange(0.2, 59.8, 0.47), 60, rate, "tone") + noise(rate)[: rate * 30].repeat(2) * 0.01
+    state, begin = listener.start(), process_time()
+    for _ in range(60):
+        whole = minute[: len(minute) // listener.hop * listener.hop].astype(np.float32)
+        _, (state,) = listener.step(torch.from_numpy(whole)[None], [state])
+    assert len(listener.finish(state).beats) > 3_600
+    assert process_time() - begin < 60
