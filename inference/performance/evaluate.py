@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 
 from inference.performance import load, parameters, playing, rules, words
 from inference.performance.pairs import Piece, Played, pieces
-from inference.performance.perform import Choices
 from inference.performance.score import Performance, Score
 
 ASPECTS = ("velocity", "tempo", "articulation")
@@ -66,12 +65,11 @@ def run(
 
 
 def all_players(weights: str | None = None) -> dict[str, Player]:
-    """The network in three ways, and performances by rule."""
+    """The network with and without printed marks, and performances by rule."""
     performer = load(weights)
     return {
         "network": performer.perform,
         "network without marks": lambda score: performer.perform(score.unmarked()),
-        "network, note after note": lambda score: performer.perform(score, Choices(history=True)),
         "by rule": rules.by_rule,
         "deadpan": rules.deadpan,
     }
