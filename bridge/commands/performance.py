@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from bridge.studio.perform import PerformReport
 
 FACTOR = click.FloatRange(0, 3)
-BRANCHES = ("pianist", "composer", "joint")
+BRANCHES = ("pianist", "composer", "prior", "joint")
 
 
 class BarLength(click.ParamType):  # type: ignore[type-arg, unused-ignore]
@@ -245,8 +245,9 @@ def train_performance(
 ) -> None:
     """Train a branch of the performance system for --minutes; a run that was stopped goes on.
 
-    The Pianist learns to perform scores, the Composer to write them; `joint` trains both at once. Each
-    run trains one of these in a folder of its own; export-performance puts them together.
+    The Pianist learns to perform scores, the Composer to write them, the prior to go on with what the
+    Composer of --start would write; `joint` trains the first two at once. Each run trains one of these
+    in a folder of its own; export-performance puts them together.
 
     Example: dawbridge train performance --data data --work run --branch pianist --minutes 60
     """
