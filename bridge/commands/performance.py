@@ -129,7 +129,7 @@ def perform(
 @click.option("--bars", type=click.IntRange(1, 1_000), default=32, help="How many to write.")
 @click.option("--seed", type=int, default=0, help="The same seed gives the same file.")
 @click.option("--temperature", type=click.FloatRange(0, 2), default=0.9, help="How bold.")
-@click.option("--key", metavar="KEY", help="C, F#, Bbm, ...  [default: whatever comes]")
+@click.option("--key", metavar="KEY", help="To keep to: C, F#, Bbm, ...  [default: whatever comes]")
 @click.option("--meter", type=BarLength(), help="Such as 3/4.  [default: the prompt's, or 4/4]")
 @click.option("--tempo", type=click.FloatRange(20, 400), help="Quarters per minute.")
 @click.option("--prompt", type=FILE, help="A score to go on from: MIDI or MusicXML.")

@@ -26,7 +26,7 @@ from inference.performance.statistics import (
     table,
 )
 
-SAMPLES, BARS = 16, 32
+SAMPLES, BARS = 10, 32
 LIVELY = 0.5
 
 
