@@ -50,7 +50,7 @@ class Wishes:
 
 
 class Writer:
-    """A trained Composer with its prior."""
+    """A trained Composer with its prior. It holds no note for longer than a bar."""
 
     def __init__(self, network: Xmvae) -> None:
         self.network = network.eval()
@@ -114,7 +114,7 @@ class Writer:
         table = np.array(grammar.notes, np.float64).reshape(-1, 3)
         ends = grammar.end
         onset, pitch = table[:, 0], table[:, 2].astype(np.int64)
-        duration = np.minimum(table[:, 1], ends - onset)
+        duration = np.minimum(np.minimum(table[:, 1], wishes.meter), ends - onset)
         bars = np.array(grammar.starts[: wishes.bars], np.float64)
         if prompt is not None:
             onset, duration = np.append(prompt.onset, onset), np.append(prompt.duration, duration)
