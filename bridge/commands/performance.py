@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from bridge.studio.perform import PerformReport
 
 FACTOR = click.FloatRange(0, 3)
-BRANCHES = ("pianist", "composer", "joint")
+BRANCHES = ("pianist", "composer", "prior", "joint")
 
 
 class BarLength(click.ParamType):  # type: ignore[type-arg, unused-ignore]
@@ -129,7 +129,7 @@ def perform(
 @click.option("--bars", type=click.IntRange(1, 1_000), default=32, help="How many to write.")
 @click.option("--seed", type=int, default=0, help="The same seed gives the same file.")
 @click.option("--temperature", type=click.FloatRange(0, 2), default=0.9, help="How bold.")
-@click.option("--key", metavar="KEY", help="C, F#, Bbm, ...  [default: whatever comes]")
+@click.option("--key", metavar="KEY", help="To keep to: C, F#, Bbm, ...  [default: whatever comes]")
 @click.option("--meter", type=BarLength(), help="Such as 3/4.  [default: the prompt's, or 4/4]")
 @click.option("--tempo", type=click.FloatRange(20, 400), help="Quarters per minute.")
 @click.option("--prompt", type=FILE, help="A score to go on from: MIDI or MusicXML.")
@@ -245,8 +245,9 @@ def train_performance(
 ) -> None:
     """Train a branch of the performance system for --minutes; a run that was stopped goes on.
 
-    The Pianist learns to perform scores, the Composer to write them; `joint` trains both at once. Each
-    run trains one of these in a folder of its own; export-performance puts them together.
+    The Pianist learns to perform scores, the Composer to write them, the prior to go on with what the
+    Composer of --start would write; `joint` trains the first two at once. Each run trains one of these
+    in a folder of its own; export-performance puts them together.
 
     Example: dawbridge train performance --data data --work run --branch pianist --minutes 60
     """

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
-
-import numpy as np
 
 from bridge.errors import InputError, UsageError
 from bridge.studio.perform import write_performance
@@ -20,7 +18,6 @@ from inference.performance.score import Performance, Score
 
 LIVELY = 0.5
 """Temperature of the performance, for each of the score's."""
-LOWEST, HIGHEST = 21, 108
 
 
 @dataclass(frozen=True)
@@ -31,7 +28,7 @@ class GenerateOptions:
         bars: to write, after the prompt if there is one.
         seed: of everything drawn.
         temperature: how bold.
-        key: as `keys.parse` takes it; None: whatever comes.
+        key: as `keys.parse` takes it, to keep to; None: whatever comes.
         meter: quarters per bar; None: the prompt's, or 4.
         tempo: beats per minute.
         prompt: a score to go on from.
@@ -83,12 +80,11 @@ def generate(
         options.temperature,
         seed=options.seed,
         tempo=options.tempo,
+        key=None if key is None else keys.scale(*key),
     )
     score = writer.write(wishes, prompt, progress)
     if not len(score):
         raise InputError("nothing but rests came out", remedy="Try another --seed, or a higher --temperature")
-    if key is not None:
-        score = transposed(score, keys.shift_to(score, *key))
     played = played_by(performer, score, options)
     write_performance(out, score, played)
     seconds = float((played.onset + played.duration).max())
@@ -99,17 +95,6 @@ def played_by(performer: Performer, score: Score, options: GenerateOptions) -> P
     """The performance of what was written."""
     choices = Choices(temperature=LIVELY * options.temperature, seed=options.seed, tempo=options.tempo)
     return performer.perform(score, choices)
-
-
-def transposed(score: Score, semitones: int) -> Score:
-    """The score in another key; what would leave the keyboard is put an octave back."""
-    pitch = score.pitch + semitones
-    pitch = np.where(pitch < LOWEST, pitch + 12, np.where(pitch > HIGHEST, pitch - 12, pitch))
-    order = np.lexsort((pitch, score.group))
-    moved = replace(score, pitch=pitch).select(order)
-    # Two notes of a chord may have become one.
-    same = (np.diff(moved.group) == 0) & (np.diff(moved.pitch) == 0)
-    return moved.select(np.append(True, ~same))
 
 
 def _key(name: str | None) -> tuple[int, bool] | None:

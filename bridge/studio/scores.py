@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -93,17 +92,13 @@ def _read_musicxml(path: Path) -> ReadScore:
     if not path.is_file():
         raise InputError(f"there is no score {path}", remedy="Check the path")
     try:
-        library = notation.library()
+        score, _ = notation.read(str(path))
     except ModuleNotFoundError as error:
         raise EngineError(
             "MusicXML needs partitura",
             why="it is not installed",
             remedy="Install it with: pip install 'dawbridge[notation]', or give the score as MIDI",
         ) from error
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            score, _ = notation.score_of(library.load_musicxml(str(path)))
     # What partitura raises for files that are damaged is not written down, and is of every kind.
     except Exception as error:
         raise InputError(

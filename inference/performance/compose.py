@@ -15,6 +15,8 @@ from inference.performance.score import TICKS, Score, make_score
 
 MOST_IN_BEAT, MOST_AT_ONCE = 24, 8
 """Notes beyond which the next beat, or the next moment, must come."""
+STRANGE = -8.0
+"""Added to the logits of pitches outside a key."""
 PROMPT_SHARE = 0.75
 """Of the window that the networks look back over, at most this much is prompt."""
 DECODER_TEMPERATURE = 0.7
@@ -35,6 +37,7 @@ class Wishes:
         nucleus: share of probability that is drawn from; what is least likely is left out.
         seed: of everything drawn.
         tempo: beats per minute, None: the Pianist's choice.
+        key: pitch classes to keep to, None: any. Others then come only where nothing else will do.
     """
 
     bars: int = 32
@@ -43,10 +46,11 @@ class Wishes:
     nucleus: float = 0.92
     seed: int = 0
     tempo: float | None = None
+    key: frozenset[int] | None = None
 
 
 class Writer:
-    """A trained Composer with its prior."""
+    """A trained Composer with its prior. It holds no note for longer than a bar."""
 
     def __init__(self, network: Xmvae) -> None:
         self.network = network.eval()
@@ -65,7 +69,7 @@ class Writer:
         random = torch.Generator().manual_seed(wishes.seed)
         composer, prior = self.network.composer, self.network.prior
         about = self.network.meter(torch.tensor([wishes.meter]))
-        grammar = _Grammar(wishes.meter)
+        grammar = _Grammar(wishes.meter, wishes.key)
         heard, written = prior.start(1), composer.decoder.start(1)
         codes = before = None
         begun = 0
@@ -110,7 +114,7 @@ class Writer:
         table = np.array(grammar.notes, np.float64).reshape(-1, 3)
         ends = grammar.end
         onset, pitch = table[:, 0], table[:, 2].astype(np.int64)
-        duration = np.minimum(table[:, 1], ends - onset)
+        duration = np.minimum(np.minimum(table[:, 1], wishes.meter), ends - onset)
         bars = np.array(grammar.starts[: wishes.bars], np.float64)
         if prompt is not None:
             onset, duration = np.append(prompt.onset, onset), np.append(prompt.duration, duration)
@@ -129,8 +133,11 @@ class Writer:
 class _Grammar:
     """What may follow: bars of one length, positions that rise, and at one position pitches that rise."""
 
-    def __init__(self, meter: int) -> None:
+    def __init__(self, meter: int, key: frozenset[int] | None = None) -> None:
         self.meter = meter
+        classes = (torch.arange(grids.PITCHES) + grids.LOWEST_PITCH) % 12
+        strange = [key is not None and int(one) not in key for one in classes]
+        self._bias = torch.where(torch.tensor([False, *strange]), STRANGE, 0.0)
         self.bars = 0
         self.beat = meter - 1
         self.now = -1.0
@@ -170,6 +177,7 @@ class _Grammar:
         elif index == 2:
             here = self._said[1] - 1 == self._position and self._in_beat > 0
             allowed[(self._pitch + 1 if here else 1) :] = True
+            logits = logits + self._bias
         else:
             allowed[1:] = True
         return logits.masked_fill(~allowed, -torch.inf)

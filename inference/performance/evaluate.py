@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from inference.performance import load, parameters, playing, rules, words
+from inference.performance.example import USUAL_BEAT_S, scaled, seconds_per_beat
 from inference.performance.pairs import Piece, Played, pieces
-from inference.performance.perform import Choices
 from inference.performance.score import Performance, Score
 
 ASPECTS = ("velocity", "tempo", "articulation")
@@ -66,12 +66,11 @@ def run(
 
 
 def all_players(weights: str | None = None) -> dict[str, Player]:
-    """The network in three ways, and performances by rule."""
+    """The network with and without printed marks, and performances by rule."""
     performer = load(weights)
     return {
         "network": performer.perform,
         "network without marks": lambda score: performer.perform(score.unmarked()),
-        "network, note after note": lambda score: performer.perform(score, Choices(history=True)),
         "by rule": rules.by_rule,
         "deadpan": rules.deadpan,
     }
@@ -162,10 +161,11 @@ def _round_trip(name: str, whole: Score, one: Played) -> RoundTrip:
     score, played = whole.select(one.notes), one.performance
     exact = parameters.realise(score, parameters.measure(score, played))
     spelled = words.spell(score)
-    told, numbers = playing.spell(spelled, score, played)
+    factor = USUAL_BEAT_S / seconds_per_beat(score, played)  # as the networks hear it
+    told, numbers = playing.spell(spelled, score, scaled(played, factor))
     places = told.tokens.astype(np.float64) - 1
     places[spelled.note < 0] = 0
-    back = playing.unspell(spelled, score, places, numbers.start)
+    back = scaled(playing.unspell(spelled, score, places, numbers.start), 1 / factor)
     error = 1000 * np.abs(back.onset - played.onset)
     return RoundTrip(
         name,

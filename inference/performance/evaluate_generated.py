@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+import mido
 import numpy as np
 
 from inference.performance import load, load_writer
@@ -14,7 +15,7 @@ from inference.performance.compose import Wishes
 from inference.performance.evaluate import FOLDER, TRAINED
 from inference.performance.pairs import pieces
 from inference.performance.perform import Choices
-from inference.performance.score import Score
+from inference.performance.score import Score, make_score
 from inference.performance.statistics import (
     Description,
     describe,
@@ -25,7 +26,7 @@ from inference.performance.statistics import (
     table,
 )
 
-SAMPLES, BARS = 50, 32
+SAMPLES, BARS = 10, 32
 LIVELY = 0.5
 
 
@@ -91,7 +92,7 @@ def run(
         spreads.append(float(played.velocity.std()))
         shortest = min(shortest, float(played.duration.min()))
     progress("comparing with the training pieces")
-    trained = [melody(piece.score) for piece in pieces(data / TRAINED)]
+    trained = [read_melody(path) for path in sorted((data / TRAINED).rglob("midi_score.mid"))]
     found = Generated(
         mean(own),
         mean(known.descriptions),
@@ -125,6 +126,21 @@ def _people(data: Path, progress: Callable[[str], None]) -> _Known:
                 known.descriptions.append(describe(score, played))
                 known.spreads.append(float(played.velocity.std()))
     return known
+
+
+def read_melody(path: Path) -> list[int]:
+    """`melody` of a score as MIDI."""
+    file = mido.MidiFile(path)
+    notes = []
+    for track in file.tracks:
+        now = 0
+        for message in track:
+            now += message.time
+            if message.type == "note_on" and message.velocity:
+                notes.append((now / file.ticks_per_beat, message.note))
+    onset, pitch = np.array(sorted(notes), np.float64).reshape(-1, 2).T
+    score, _ = make_score(onset, np.ones(len(onset)), pitch.astype(np.int64), np.zeros(1))
+    return melody(score)
 
 
 def report(rows: list[Generated]) -> str:

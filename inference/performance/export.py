@@ -19,6 +19,7 @@ from inference.performance.windows import Windows
 
 COMPOSER = ("composer.", "prior.", "meter.")
 WINDOWS, TENTH = 600, 10
+FEWEST_NOTES = 12
 STYLES = {
     "loud": ("loudness", 1),
     "soft": ("loudness", -1),
@@ -89,12 +90,14 @@ def _listen(network: Xmvae, windows: Windows) -> tuple[NDArray[np.float64], dict
         batch = windows.draw()
         score = network.score_features(batch.tokens, batch.extras, batch.beat)
         mean = network.pianist.posterior(score, batch.values).mean
-        latents.append(mean[:, 0])
         blind = torch.zeros_like(batch.beat, dtype=torch.bool)
         memory = network.pianist.memory(score, torch.zeros_like(mean))
         own = expectations(network.pianist.decoder(memory, batch.played, blind))
         slope, offset = torch.tensor(SCALES, dtype=own.dtype).unbind(1)
         for index in range(windows.batch):
+            if int((batch.tokens[index, :, 0] == words.NOTE).sum()) < FEWEST_NOTES:
+                continue
+            latents.append(mean[index, :1])
             mine = _measures(batch, index, (own * slope + offset)[index].double().numpy())
             rows.append(
                 _measures(batch, index, batch.values[index].double().numpy())

@@ -122,7 +122,20 @@ def joint_loss(network: Xmvae, batch: Batch, config: LossConfig) -> dict[str, Te
     return {**played, **{f"score_{name}": value for name, value in written.items()}, "total": total}
 
 
-LOSSES = {"pianist": pianist_loss, "composer": composer_loss, "joint": joint_loss}
+def continuation_loss(network: Xmvae, batch: Batch, config: LossConfig) -> dict[str, Tensor]:
+    """The loss of continuing codes alone; the Composer that makes them stays as it is."""
+    network.composer.eval()
+    with torch.no_grad():
+        codes = network.composer.encode(batch.tokens, batch.beat).codes
+    return {"total": prior_loss(network, codes, batch.meter)}
+
+
+LOSSES = {
+    "pianist": pianist_loss,
+    "composer": composer_loss,
+    "prior": continuation_loss,
+    "joint": joint_loss,
+}
 
 
 def expectations(logits: list[Tensor]) -> Tensor:

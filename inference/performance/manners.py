@@ -14,6 +14,8 @@ SOFTEST, LOUDEST = 10, 120
 SHORTEST_S, RESTRIKE_S = 0.04, 0.015
 STEADIEST, WILDEST = 0.6, 1.6
 """By which factor the tempo may change from one onset to the next."""
+FASTER, SLOWER = -0.6, 1.6
+"""Octaves by which a beat period may lie below and above the mean one."""
 LEVEL_STEP = 5.0
 """Velocities by which a louder printed level is louder on average, at least."""
 FURTHEST_S = 0.08
@@ -62,7 +64,8 @@ def shape(score: Score, numbers: Parameters, manner: Manner, period: float) -> P
 
 
 def _steady(logs: Floats) -> Floats:
-    """Log tempi whose steps are no larger than hands make them."""
+    """Log tempi that go no further, and in no larger steps, than hands take them."""
+    logs = np.clip(logs, FASTER, SLOWER)
     out = logs.copy()
     low, high = np.log2(STEADIEST), np.log2(WILDEST)
     for index in range(1, len(out)):

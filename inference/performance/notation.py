@@ -52,6 +52,19 @@ def library() -> Any:
     return sys.modules["partitura"]
 
 
+def read(path: str) -> tuple[Score, Floats]:
+    """`score_of` a MusicXML file; what partitura remarks about its oddities is not passed on.
+
+    Raises:
+        ModuleNotFoundError: partitura is not installed.
+        Exception: of any kind, if the file is damaged; partitura promises nothing narrower.
+    """
+    load = library().load_musicxml
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return score_of(load(path))
+
+
 def score_of(notation: Any) -> tuple[Score, Floats]:
     """A score, repeats played, and the notes' onsets in the notated beats that alignments count.
 

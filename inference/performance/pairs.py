@@ -54,11 +54,10 @@ def pieces(folder: Path) -> Iterator[Piece]:
     folders = sorted({path.parent for path in folder.rglob(f"*{ALIGNED}")})
     if not folders:
         raise FileNotFoundError(f"there are no aligned performances in {folder}")
-    load = notation.library().load_musicxml
     for place in folders:
         name = str(place.relative_to(folder))
         try:
-            score, beats = notation.score_of(load(str(place / SCORE)))
+            score, beats = notation.read(str(place / SCORE))
         except (OSError, ValueError, KeyError, AttributeError, IndexError, TypeError) as error:
             log.warning("left out %s: %s", name, error)
             continue

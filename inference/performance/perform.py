@@ -20,6 +20,8 @@ from inference.performance.words import Words
 Progress = Callable[[int, int], None]
 """Steps done, and of how many."""
 FEWEST_STEPS = 2
+SHORTEST_OCTAVES, LONGEST_OCTAVES = -4.0, 1.0
+"""How much shorter and longer than notated a note may be held, as in the words."""
 LIVELINESS = (0.6, 0.8, 0.7, 0.7)
 """How much of the temperature each sub-token takes: a tempo that was drawn badly stays."""
 
@@ -83,7 +85,11 @@ class Performer:
         places = self._in_time(spelled, score, memory, choices, progress)
         played = playing.unspell(spelled, score, places)
         numbers = parameters.measure(score, played)
-        numbers = shape(score, numbers, self.manner.times(choices.manner), period)
+        mean = numbers.articulation.mean()
+        spread = mean + self.manner.articulation * (numbers.articulation - mean)
+        numbers = replace(numbers, articulation=np.clip(spread, SHORTEST_OCTAVES, LONGEST_OCTAVES))
+        manner = replace(self.manner, articulation=1.0).times(choices.manner)
+        numbers = shape(score, numbers, manner, period)
         whole = parameters.realise(score, numbers)
         times = parameters.clock(score, numbers.beat_period, numbers.start)
         before = parameters.onset_times(score, played)

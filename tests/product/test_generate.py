@@ -10,7 +10,7 @@ from bridge import cli
 from bridge.commands import output
 from bridge.errors import UsageError
 from bridge.midi import read_midi
-from bridge.studio.generate import GenerateOptions, generate, transposed
+from bridge.studio.generate import GenerateOptions, generate
 from bridge.studio.perform import write_performance
 from bridge.studio.scores import RATE, read_score
 from inference import weights
@@ -20,7 +20,6 @@ from inference.performance.config import CONFIGS
 from inference.performance.manners import Manner
 from inference.performance.network import Xmvae
 from inference.performance.perform import Performer
-from inference.performance.score import make_score
 from tests.contract.scores import a_performance, a_score
 from tests.contract.test_performance_network import SMALL
 
@@ -106,16 +105,18 @@ def test_impossible_keys_are_refused(name, pair, tmp_path):
     assert not list(tmp_path.glob("*.mid*"))
 
 
-def test_pieces_are_brought_to_a_key():
-    scale = np.array([0, 2, 4, 5, 7, 9, 11, 12, 12, 7, 4, 0])
-    score, _ = make_score(np.arange(12.0), np.ones(12), 61 + scale, np.arange(0, 12, 4.0))
-    assert keys.shift_to(score, 1, False) == 0 and keys.shift_to(score, 0, False) == -1
-    assert transposed(score, -1).pitch.tolist() == (60 + scale).tolist()
+@pytest.mark.parametrize("name", ["D", "Bbm"])
+def test_keys_are_kept_to(pair, name):
+    inside = keys.scale(*keys.parse(name))
+    free = pair[0].write(Wishes(bars=4, seed=2))
+    kept = pair[0].write(Wishes(bars=4, seed=2, key=inside))
+    assert {int(pitch) % 12 for pitch in kept.pitch} <= inside
+    assert not {int(pitch) % 12 for pitch in free.pitch} <= inside
 
 
-def test_transposing_stays_on_the_keyboard_and_strikes_no_key_twice():
-    score, _ = make_score(np.zeros(3), np.ones(3), np.array([96, 107, 108]), np.zeros(1))
-    assert transposed(score, 1).pitch.tolist() == [97, 108]
+def test_scales_are_those_of_the_books():
+    assert keys.scale(*keys.parse("C")) == {0, 2, 4, 5, 7, 9, 11}
+    assert keys.scale(*keys.parse("a")) == {9, 11, 0, 2, 4, 5, 8}
 
 
 def test_the_command(network, tmp_path, monkeypatch, capsys):

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+import mido
 import numpy as np
 import pytest
 
@@ -88,6 +89,18 @@ def test_what_is_copied_is_found():
     own = [random.integers(100, 160, 80).tolist(), [1, *train[1][200:223], 2]]
     assert statistics.longest_shared(own, train) == 23
     assert statistics.longest_shared(own[:1], train) == 0
+
+
+def test_melodies_of_files_are_those_of_scores(tmp_path):
+    score = a_score(bars=4)
+    ticks = np.round(score.onset * 84).astype(int)
+    track = mido.MidiTrack()
+    now = 0
+    for tick, pitch in zip(ticks, score.pitch, strict=True):
+        track.append(mido.Message("note_on", note=int(pitch), velocity=60, time=int(tick - now)))
+        now = tick
+    mido.MidiFile(ticks_per_beat=84, tracks=[track]).save(tmp_path / "a.mid")
+    assert evaluate_generated.read_melody(tmp_path / "a.mid") == statistics.melody(score)
 
 
 def test_a_loop_is_scored_by_what_came_back():

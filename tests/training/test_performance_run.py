@@ -86,6 +86,24 @@ def test_the_pianist_learns_what_marks_mean():
     assert loud > soft + 8  # bins of four velocities; 14 lie between what was played
 
 
+def test_the_prior_learns_alone():
+    torch.manual_seed(4)
+    network, windows = Xmvae(SMALL), Windows(examples(), 4, 24, 5)
+    before = {name: value.clone() for name, value in network.state_dict().items()}
+    optimiser = torch.optim.AdamW(network.parameters(), 1e-2)
+    found = []
+    for _ in range(30):
+        network.train()  # as the loop does
+        losses = LOSSES["prior"](network, windows.draw(), LossConfig())
+        optimiser.zero_grad()
+        losses["total"].backward()
+        optimiser.step()
+        found.append(losses["total"].item())
+    assert np.mean(found[-5:]) < np.mean(found[:5]) - 0.5
+    for name, value in network.state_dict().items():
+        assert torch.equal(value, before[name]) != name.startswith(("prior.", "meter.")), name
+
+
 def test_beats_tell_pedals_and_notes_tell_the_rest():
     torch.manual_seed(2)
     network, windows = Xmvae(SMALL), Windows(examples(), 4, 24, 3)
