@@ -45,11 +45,18 @@ def _repeat_demo(path: Path, minutes: int) -> Path:
     return path
 
 
+_WATCH = """
+import resource, subprocess, sys
+done = subprocess.run(sys.argv[1:], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)
+sys.exit(done.returncode)
+"""
+"""A process counts the memory of the one that it was forked from as its own, so that must be a small one."""
+
+
 def _peak_mb(audio: Path) -> float:
-    command = [sys.executable, "-m", "bridge.cli", "bounce", str(audio), "-o", str(audio.parent), "--json"]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    _, status, usage = os.wait4(process.pid, 0)
-    process.returncode = os.waitstatus_to_exitcode(status)
-    if process.returncode:
+    bounce = [sys.executable, "-m", "bridge.cli", "bounce", str(audio), "-o", str(audio.parent), "--json"]
+    done = subprocess.run([sys.executable, "-S", "-c", _WATCH, *bounce], capture_output=True, text=True)
+    if done.returncode:
         raise EngineError("the demo could not be bounced", remedy="Run: dawbridge doctor")
-    return usage.ru_maxrss / (1024 if sys.platform != "darwin" else 1024**2)
+    return int(done.stdout) / (1024 if sys.platform != "darwin" else 1024**2)
