@@ -35,11 +35,15 @@ Velocity = Annotated[int, msgspec.Meta(ge=1, le=127)]
 
 
 class SystemPreset(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Which system hears, with which weights; `sensitivity` 0..1 trades misses for false notes."""
+    """Which system hears, with which weights; `sensitivity` 0..1 trades misses for false notes.
+
+    `tuning_hz` is the frequency of A4 of the instrument that is heard.
+    """
 
     name: str = "piano"
     weights: str | None = None
     sensitivity: Annotated[float, msgspec.Meta(ge=0, le=1)] = 0.5
+    tuning_hz: Annotated[float, msgspec.Meta(ge=380, le=500)] = 440.0
 
 
 class LatencyPreset(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

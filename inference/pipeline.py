@@ -30,6 +30,9 @@ from inference.streaming import Transcriber
 SYSTEMS = {"piano": "inference.piano", "rhythm": "inference.follow"}
 """Systems that hear, by name, and the room whose `load(weights, **options)` opens them."""
 
+CONCERT_HZ = 440.0
+"""Frequency of A4 that systems were trained on."""
+
 LOUDEST = 1e6
 """Samples beyond +120 dB of full scale are no sound; like NaN and infinity they count as silence."""
 
@@ -67,6 +70,7 @@ class Stream:
         channels: channels of the audio, mixed down to their mean.
         chunk_ms: audio per step, rounded to a multiple of the transcriber's hop; None: one hop.
         origin: host sample of the first sample pushed.
+        tuning_hz: frequency of A4 of the instrument that plays; the system hears it as 440.
     """
 
     def __init__(
@@ -77,6 +81,7 @@ class Stream:
         *,
         chunk_ms: float | None = None,
         origin: int = 0,
+        tuning_hz: float = CONCERT_HZ,
     ) -> None:
         if rate <= 0:
             raise ValueError(f"a stream at {rate} Hz: give the rate as a positive whole number")
@@ -84,7 +89,8 @@ class Stream:
             raise ValueError(f"a stream with {channels} channels: give at least 1")
         self.transcriber, self.rate, self.channels, self.origin = transcriber, rate, channels, origin
         self.chunk = _chunk(transcriber, chunk_ms)
-        self._resampler = Resampler(rate, transcriber.rate, group=gcd(transcriber.hop, GROUP))
+        self._heard_rate = _heard_rate(rate, tuning_hz)
+        self._resampler = Resampler(self._heard_rate, transcriber.rate, group=gcd(transcriber.hop, GROUP))
         self._state: Any = transcriber.start()
         self._blocks: list[NDArray[np.float32]] = []  # mixed down when a chunk is due, many at once
         self._waiting = 0  # samples in them
@@ -102,8 +108,8 @@ class Stream:
         model = self.transcriber.rate
         return LatencyParts(
             resampler=self._resampler.latency,
-            network=-(-self.transcriber.latency * self.rate // model),
-            chunk=-(-self.chunk * self.rate // model),
+            network=-(-self.transcriber.latency * self._heard_rate // model),
+            chunk=-(-self.chunk * self._heard_rate // model),
         )
 
     @property
@@ -190,7 +196,7 @@ class Stream:
 
     def _host(self, time: int) -> int:
         """Host sample of a time of the transcriber."""
-        return self.origin + max(rescale(time, self.transcriber.rate, self.rate), 0)
+        return self.origin + max(rescale(time, self.transcriber.rate, self._heard_rate), 0)
 
     def _at_host(self, event: Event) -> Event:
         return replace(event, time=min(self._host(event.time), self._end))
@@ -276,6 +282,19 @@ def _chunk(transcriber: Transcriber[Any], chunk_ms: float | None) -> int:
     if not 0 < chunk_ms < float("inf"):
         raise ValueError(f"a chunk of {chunk_ms} ms: give a positive number")
     return max(1, round(chunk_ms * transcriber.rate / 1000 / transcriber.hop)) * transcriber.hop
+
+
+def _heard_rate(rate: int, tuning_hz: float) -> int:
+    """The rate that the audio is taken to have: played a little faster, a flat piano is in tune.
+
+    Within 4 cents, since rates that share many divisors with the model's cost less.
+    """
+    if not 380 <= tuning_hz <= 500:
+        raise ValueError(f"a tuning of {tuning_hz:g} Hz: give the frequency of A4, 380 to 500")
+    if tuning_hz == CONCERT_HZ:
+        return rate
+    step = 100 if rate > 32_000 else 40 if rate > 12_000 else 20
+    return round(rate * CONCERT_HZ / tuning_hz / step) * step
 
 
 def _batches(streams: Sequence[Stream], ready: Sequence[int]) -> list[list[int]]:

@@ -11,6 +11,7 @@ from bridge.commands import output
 from bridge.commands.group import SETTINGS
 from bridge.commands.options import (
     ANY_PATH,
+    AUTO,
     FILE,
     FOLDER,
     channels_option,
@@ -41,6 +42,7 @@ def demo(
     presets: tuple[str, ...],
     pedal: str | None,
     sensitivity: float | None,
+    tuning: float | str | None,
     weights: str | None,
     threads: int,
     json_output: bool,
@@ -57,12 +59,15 @@ def demo(
     from bridge.studio.bounce import BounceOptions
 
     use_threads(threads)
-    preset = chosen_preset(presets, "offline", pedal=pedal, sensitivity=sensitivity, weights=weights)
+    preset = chosen_preset(
+        presets, "offline", pedal=pedal, sensitivity=sensitivity, tuning=tuning, weights=weights
+    )
     picture = find_spec("matplotlib") is not None
     if not picture:
         output.talk("No picture: matplotlib is not installed. Get it with: pip install 'dawbridge[plot]'")
     if audio is not None:
-        return _bounce((audio,), out, BounceOptions(preset, picture=picture), json_output)
+        options = BounceOptions(preset, picture=picture, find_tuning=tuning == AUTO)
+        return _bounce((audio,), out, options, json_output)
     from bridge.tour import tour
 
     output.talk("Rendering a performance through the built-in piano, and listening to it ...")
@@ -96,6 +101,7 @@ def bounce(
     presets: tuple[str, ...],
     pedal: str | None,
     sensitivity: float | None,
+    tuning: float | str | None,
     weights: str | None,
     tempo_map: bool,
     one_tempo: bool,
@@ -139,8 +145,10 @@ def bounce(
     known = (meters or None, tempo, first_downbeat, tapped)
     rhythm = RhythmOptions(mode, beats, dynamics, beat_notes, *known) if wanted else None
     use_threads(threads)
-    preset = chosen_preset(presets, "offline", pedal=pedal, sensitivity=sensitivity, weights=weights)
-    options = BounceOptions(preset, channels, skip_existing, dry_run, picture, rhythm)
+    preset = chosen_preset(
+        presets, "offline", pedal=pedal, sensitivity=sensitivity, tuning=tuning, weights=weights
+    )
+    options = BounceOptions(preset, channels, skip_existing, dry_run, picture, rhythm, tuning == AUTO)
     return _bounce(audio, out, options, json_output)
 
 

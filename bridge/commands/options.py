@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
 F = TypeVar("F", bound=Callable[..., Any])
 
+AUTO = "auto"
 FOLDER = click.Path(file_okay=False, path_type=Path)
 FILE = click.Path(dir_okay=False, path_type=Path)
 ANY_PATH = click.Path(path_type=Path)
@@ -29,9 +30,26 @@ def preset_option(default: str) -> Callable[[F], F]:
     )
 
 
+class TuningChoice(click.ParamType):  # type: ignore[type-arg, unused-ignore]
+    """The frequency of A4, or `auto`."""
+
+    name = "HZ|auto"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float | str:
+        """Hz, 380 to 500, or `auto`."""
+        if value == AUTO:
+            return AUTO
+        return click.FloatRange(380, 500).convert(value, param, ctx)
+
+
 def hearing_options(function: F) -> F:
-    """What overrides the preset: `--pedal`, `--sensitivity`, `--weights`."""
+    """What overrides the preset: `--pedal`, `--sensitivity`, `--tuning`, `--weights`."""
     for option in (
+        click.option(
+            "--tuning",
+            type=TuningChoice(),
+            help="Where the piano's A4 lies, or auto.  [default: the preset's]",
+        ),
         click.option("--weights", metavar="NAME|FILE", help="Weights of the system instead of its own."),
         click.option(
             "--sensitivity",
@@ -174,6 +192,7 @@ def chosen_preset(
     *,
     pedal: str | None = None,
     sensitivity: float | None = None,
+    tuning: float | str | None = None,
     weights: str | None = None,
 ) -> Preset:
     """The presets merged; what the user chose beside them wins."""
@@ -182,7 +201,7 @@ def chosen_preset(
     from bridge.presets import load
 
     preset = load(with_latency(names, default))
-    system = {"sensitivity": sensitivity, "weights": weights}
+    system = {"sensitivity": sensitivity, "tuning_hz": tuning if tuning != AUTO else None, "weights": weights}
     system = {key: value for key, value in system.items() if value is not None}
     instrument = preset.instrument if pedal is None else replace(preset.instrument, pedal=pedal)
     return replace(preset, system=replace(preset.system, **system), instrument=instrument)

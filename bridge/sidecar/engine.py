@@ -102,7 +102,7 @@ class Engine:
     def grant(self, hello: wire.Hello) -> Terms:
         """What a plug-in with these properties gets."""
         preset, transcriber = self.open(hello.presets)
-        make_stream = partial(_ear, transcriber, hello.rate, hello.channels, preset.latency.chunk_ms)
+        make_stream = partial(_ear, transcriber, hello.rate, hello.channels, preset)
         parts = make_stream(0).stream.latency
         budget_ms = preset.latency.budget_ms
         return Terms(
@@ -139,17 +139,18 @@ class Engine:
         preset, transcriber = self.open(())
         if not warm_up:
             return
-        ear = _ear(transcriber, 48_000, 2, preset.latency.chunk_ms, 0)
+        ear = _ear(transcriber, 48_000, 2, preset, 0)
         ear.push(np.zeros((2, round(48_000 * WARM_UP_S)), np.float32))
         while ear.pending:
             advance([ear])
         ear.finish()
 
 
-def _ear(transcriber: Any, rate: int, channels: int, chunk_ms: float, origin: int) -> Ear:
+def _ear(transcriber: Any, rate: int, channels: int, preset: Preset, origin: int) -> Ear:
     from inference.pipeline import Stream
 
-    return Ear(Stream(transcriber, rate, channels, chunk_ms=chunk_ms, origin=origin))
+    chunk_ms, tuning_hz = preset.latency.chunk_ms, preset.system.tuning_hz
+    return Ear(Stream(transcriber, rate, channels, chunk_ms=chunk_ms, origin=origin, tuning_hz=tuning_hz))
 
 
 def _instrument(preset: InstrumentPreset) -> wire.Instrument:

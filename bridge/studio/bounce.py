@@ -16,6 +16,7 @@ from bridge.presets import Preset, load
 from bridge.studio.audio import AudioSource, open_audio
 from bridge.studio.rhythm import RhythmOptions, beat_notes, markers, open_listener, tempo_grid
 from bridge.studio.targets import Target, find_targets
+from bridge.studio.tuning import choose_tuning
 from bridge.tempo import beats_as_dict
 from inference.clock import PPQ
 from inference.events import Beat, Control, LanePoint, Note, NoteCollector
@@ -46,6 +47,7 @@ class BounceOptions:
         dry_run: only say what would be done.
         picture: also draw a piano roll beside the MIDI file.
         rhythm: hear the beats too, and what to make of them; None: no beats, 120 bpm.
+        find_tuning: hear where each recording's A4 lies, instead of what the preset says.
     """
 
     preset: Preset | None = None
@@ -54,6 +56,7 @@ class BounceOptions:
     dry_run: bool = False
     picture: bool = False
     rhythm: RhythmOptions | None = None
+    find_tuning: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,14 +176,15 @@ def hear(
     chunk_ms: float | None = None,
     report: Callable[[float, float | None], None] | None = None,
     listener: Any = None,
+    tuning_hz: float = 440.0,
 ) -> Heard:
     """Listen to a source from beginning to end, exactly as a live stream does.
 
-    `listener`, if there is one, hears the beats beside it.
+    `listener`, if there is one, hears the beats beside it; `tuning_hz` is where the piano's A4 lies.
     """
     from inference.pipeline import Stream, advance
 
-    stream = Stream(transcriber, source.rate, source.channels, chunk_ms=chunk_ms)
+    stream = Stream(transcriber, source.rate, source.channels, chunk_ms=chunk_ms, tuning_hz=tuning_hz)
     rhythm = listener and Stream(listener, source.rate, source.channels, chunk_ms=_RHYTHM_CHUNK_MS)
     heard, collector = Heard(source.rate), NoteCollector()
 
@@ -255,9 +259,10 @@ def _bounce_one(
 ) -> FileResult:
     begin = time.perf_counter()
     try:
+        tuning_hz, doubts = choose_tuning(target.source, options.channels, preset, options.find_tuning)
         source = open_audio(target.source, options.channels)
-        heard = hear(source, transcriber, preset.latency.chunk_ms, report, listener)
-        warnings = source.warnings + _write(target, heard, preset, options)
+        heard = hear(source, transcriber, preset.latency.chunk_ms, report, listener, tuning_hz)
+        warnings = source.warnings + doubts + _write(target, heard, preset, options)
     except BridgeError as error:
         return FileResult(target.source, "failed", error=str(error))
     except OSError as error:
