@@ -172,11 +172,23 @@ def understudy():
 
 @pytest.mark.parametrize("actions", [20, pytest.param(1_000, marks=pytest.mark.slow)])
 def test_kills_restarts_seeks_stops_and_activations_leave_no_stuck_note(actions, tmp_path):
-    every, chance, killed = 60, random.Random(actions), 0
+    for attempt in range(4):  # on a busy machine plug-in and sidecar may hardly find each other
+        played, killed = chaos(actions, random.Random(attempt), tmp_path / "played")
+        print(f"{played.actions} actions, {killed} kills, {len(played.ons)} notes, {played.memory_kib} KiB")
+        assert not played.left_sounding() and played.sounding == 0
+        assert played.wrong == 0
+        if played.ons and played.actions > actions / 2 and killed > 1:
+            return
+    raise AssertionError("too quiet to show anything")
+
+
+def chaos(actions, chance, file):
+    """What a host plays in which so much happens, while its sidecar is killed and replaced; and the kills."""
+    every, killed = 60, 0
     seconds = actions * every * 512 / 48_000
     words = [native.fake_host(), "block=512", f"chaos={every}", "clicks=6000", f"seconds={seconds}"]
-    with open(tmp_path / "played", "w") as out:
-        host = subprocess.Popen(words, stdout=out)
+    with open(file, "w") as out:
+        host = subprocess.Popen([*words, f"seed={chance.randrange(1_000)}"], stdout=out)
     sidecar = understudy()
     while host.poll() is None:
         sidecar.stdin.write(b"\n")
@@ -192,8 +204,4 @@ def test_kills_restarts_seeks_stops_and_activations_leave_no_stuck_note(actions,
     sidecar.kill()
     sidecar.communicate()
     assert host.returncode == 0
-    played = native.Played((tmp_path / "played").read_text())
-    print(f"{played.actions} actions, {killed} kills, {len(played.ons)} notes, {played.memory_kib} KiB")
-    assert not played.left_sounding() and played.sounding == 0
-    assert played.wrong == 0
-    assert played.ons and played.actions > actions / 2 and killed > 1, "too quiet a run to show anything"
+    return native.Played(file.read_text()), killed
