@@ -12,7 +12,7 @@ import click
 from bridge.commands import output
 from bridge.commands.group import SETTINGS
 from bridge.commands.options import FILE, FOLDER, use_threads
-from bridge.commands.training import check_export, check_training
+from bridge.commands.training import check_export, check_run, check_training
 from bridge.errors import InputError, UsageError
 
 
@@ -192,12 +192,6 @@ def export_live(work: Path, out: Path) -> None:
     """
     from inference.rhythm.export_struck import export
 
-    if not (work / "checkpoint.pt").is_file():
-        raise InputError(
-            f"there is no checkpoint in {work}",
-            remedy="Give the folder of: dawbridge train rhythm-live",
-        )
-    if out.suffix != ".safetensors":
-        raise UsageError(f"{out} is no name for weights", remedy="Give one that ends in .safetensors")
+    check_run(work, out, "rhythm-live")
     output.talk(export(work, out))
     output.data(str(out))

@@ -297,6 +297,11 @@ def check_training(config: str, configs: Collection[str], data: Path, start: str
 def check_export(config: str, configs: Collection[str], work: Path, out: Path, system: str) -> None:
     """Refuse what no weights can be made of."""
     _check_config(config, configs)
+    check_run(work, out, system)
+
+
+def check_run(work: Path, out: Path, system: str) -> None:
+    """Refuse a folder without a run, and a name that is not one of weights."""
     if not (work / "checkpoint.pt").is_file():
         raise InputError(
             f"{work} holds no checkpoint", remedy=f"Train first with: dawbridge train {system} --work FOLDER"

@@ -104,8 +104,8 @@ def run(
             audio = read_audio(path)
             if disturb is not None:
                 audio, reference = disturb(audio, reference)
-            estimate = transcribe(transcriber, audio, chunk_ms)
-            scores.setdefault(name, []).append(scoring.score(path.stem, reference, estimate))
+            estimate, waits = transcribe(transcriber, audio, chunk_ms)
+            scores.setdefault(name, []).append(scoring.score(path.stem, reference, estimate, waits))
             notes[path.stem] = (reference, estimate)
     if not scores:
         raise FileNotFoundError(f"none of {', '.join(map(str, SETS.values()))} is in {data}")
@@ -193,19 +193,19 @@ def latency_table(found: dict[str, dict[str, list[Scores]]], name: str) -> str:
     return "\n".join(lines)
 
 
-def transcribe(transcriber: Transcriber[object], audio: Floats, chunk_ms: float | None = None) -> Table:
-    """Notes of audio at 16 kHz `(samples,)`, heard in live-sized pieces, as a table.
+def transcribe(
+    transcriber: Transcriber[object], audio: Floats, chunk_ms: float | None = None
+) -> tuple[Table, list[float]]:
+    """Notes of audio at 16 kHz `(samples,)`, heard in live-sized pieces.
 
-    Its fifth column is the time in seconds from an onset to when the note was told.
+    Returns:
+        The notes as a table, and the seconds from each onset to when its note was told, in any order.
     """
     stream = Stream(transcriber, RATE, 1, chunk_ms=chunk_ms)
-    collector, found = NoteCollector(), list[Note]()
-    told: dict[tuple[int, int], int] = {}
+    collector, found, waits = NoteCollector(), list[Note](), list[float]()
 
     def take(events: Events, heard: int) -> None:
-        for event in events.notes:
-            if isinstance(event, NoteOn):
-                told[event.time, event.pitch] = heard - event.time
+        waits.extend((heard - event.time) / RATE for event in events.notes if isinstance(event, NoteOn))
         found.extend(collector.add(events))
 
     for begin in range(0, len(audio), stream.chunk):
@@ -213,11 +213,8 @@ def transcribe(transcriber: Transcriber[object], audio: Floats, chunk_ms: float 
         (events,) = advance([stream])
         take(events, min(begin + stream.chunk, len(audio)))
     take(stream.finish(), len(audio))
-    rows = [
-        (n.onset / RATE, n.offset / RATE, n.pitch, n.velocity * 127, told[n.onset, n.pitch] / RATE)
-        for n in found
-    ]
-    return np.array(sorted(rows), np.float64).reshape(-1, 5)
+    rows = [(n.onset / RATE, n.offset / RATE, n.pitch, n.velocity * 127) for n in found]
+    return np.array(sorted(rows), np.float64).reshape(-1, 4), waits
 
 
 def read_reference(path: Path) -> Table:

@@ -49,10 +49,10 @@ F1_COLUMNS = ("onset", "onset_offset", "onset_velocity", "all_three", "onset_20"
 COLUMNS = (*F1_COLUMNS, "precision", "recall", "velocity_r", "lateness_ms", "spread_ms")
 
 
-def score(name: str, reference: Table, estimate: Table) -> Scores:
+def score(name: str, reference: Table, estimate: Table, waits: Sequence[float] = ()) -> Scores:
     """Compare notes: 50 ms onsets, offsets 50 ms or 20 %, velocities within 0.1 after a linear fit.
 
-    An estimate may have a fifth column: the seconds from each onset to when the note was told.
+    `waits` are the seconds from the onsets of the estimate to when its notes were told, if known.
     """
     reference = reference[np.argsort(reference[:, 0])]
     hits = _hits(reference, estimate)
@@ -77,7 +77,7 @@ def score(name: str, reference: Table, estimate: Table) -> Scores:
         onset_20=_onset_f1(notes, 0.02),
         onset_100=_onset_f1(notes, 0.1),
         velocity_r=_correlation(loud[hits[:, 0]], strength[hits[:, 1]]),
-        told_ms=float(np.median(estimate[:, 4])) * 1000 if estimate.shape[1] > 4 else 0.0,
+        told_ms=float(np.median(waits)) * 1000 if len(waits) else 0.0,
         lateness_ms=float(quartiles[1]),
         spread_ms=float(quartiles[2] - quartiles[0]),
         reference=len(reference),

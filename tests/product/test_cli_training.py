@@ -1,6 +1,7 @@
 """The commands of training hand over what was asked for, and their results come out."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,7 +10,10 @@ from pedalboard.io import AudioFile
 from bridge import cli
 from bridge.commands import output
 from bridge.studio.demo import prelude
+from bridge.studio.render import render
 from inference.training.disturb import DISTURBANCES
+
+GOLDEN = Path(__file__).parents[1] / "golden"
 
 
 @pytest.fixture(autouse=True)
@@ -43,6 +47,21 @@ def test_evaluate_scores_what_there_is(data, tmp_path, capsys):
     assert score["onset"] == 0.0, "nothing can be heard in silence"
     assert (tmp_path / "scores" / "scores.csv").is_file()
     assert "take" in captured.err
+
+
+def test_plots_show_errors_and_truth_beside_estimate(data, tmp_path):
+    take = data / "maps" / "disklavier-dev" / "take.flac"
+    render(GOLDEN / "prelude.mid", tmp_path / "take.wav")
+    with AudioFile(str(tmp_path / "take.wav")).resampled_to(16_000) as file:
+        audio = file.read(8 * 16_000).mean(0, keepdims=True)
+    with AudioFile(str(take), "w", 16_000, 1) as file:
+        file.write(audio)
+    options = ["--data", str(data), "-o", str(tmp_path / "scores"), "--plot", "--chunk-ms", "1000"]
+    assert cli.run(["evaluate", "piano", *options]) == 0
+    for name in ("errors-disklavier-dev.png", "take.png"):
+        assert (tmp_path / "scores" / name).read_bytes().startswith(b"\x89PNG")
+    (scores,) = json.loads((tmp_path / "scores" / "scores.json").read_text())["disklavier-dev"]
+    assert scores["estimated"] > 10 and scores["told_ms"] > 100
 
 
 def test_robustness_scores_every_disturbance(data, capsys):

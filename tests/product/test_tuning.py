@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from pedalboard.io import AudioFile
@@ -13,6 +15,7 @@ from inference.pipeline import Stream, advance
 from inference.tuning import estimate
 from tests.fakes import ClickTranscriber, clicks
 
+GOLDEN = Path(__file__).parents[1] / "golden"
 FLAT = 2 ** (-40 / 1200)
 
 
@@ -20,7 +23,7 @@ FLAT = 2 ** (-40 / 1200)
 def pianos(tmp_path_factory):
     """A recording in tune, and the same on a piano 40 cents flat (and so slower)."""
     folder = tmp_path_factory.mktemp("pianos")
-    render("tests/golden/prelude.mid", folder / "tuned.wav")
+    render(GOLDEN / "prelude.mid", folder / "tuned.wav")
     with AudioFile(str(folder / "tuned.wav")) as file:
         audio, rate = file.read(8 * file.samplerate), file.samplerate
     places = np.arange(int(audio.shape[1] / FLAT) - 2) * FLAT
