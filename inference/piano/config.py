@@ -71,6 +71,16 @@ class HarmonicConfig:
 
 
 @dataclass(frozen=True)
+class ExchangeConfig:
+    """What keys tell each other after the sequence net."""
+
+    keys: tuple[int, ...] = (-36, -31, -28, -24, -19, -12, -7, -5, -2, -1, 1, 2, 5, 7, 12, 19, 24)
+    """Semitones to the keys that each listens to."""
+    said: int = 12
+    width: int = 48
+
+
+@dataclass(frozen=True)
 class PianoConfig:
     """Everything that shapes a piano network; the defaults are those of the published PAR."""
 
@@ -88,6 +98,7 @@ class PianoConfig:
     joint: bool = False
     """One net for notes, velocity, sub-frame onset, key and pedal, instead of two separate ones."""
     pitch_embedding: int = 0
+    exchange: ExchangeConfig | None = None
     delay: int = 2048
     """Samples from an onset to the end of the frame that sees it best."""
     other_delays: tuple[int, ...] = ()
@@ -141,6 +152,7 @@ LIGHT = PianoConfig(
     context=False,
     joint=True,
     pitch_embedding=8,
+    exchange=ExchangeConfig(),
     delay=1440,
     other_delays=(160, 480, 1120, 2080, 4640),
 )

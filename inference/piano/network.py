@@ -11,6 +11,7 @@ from inference.features import LogFrequencySpectrogram, MelConfig, MelSpectrogra
 from inference.layers import LstmState, PitchwiseLstm
 from inference.piano.acoustic import AcousticNet
 from inference.piano.config import PITCHES, NoteState, PianoConfig
+from inference.piano.exchange import Exchange
 from inference.piano.heads import DecisionHead, begin_at_priors
 from inference.streaming import Streaming
 
@@ -80,6 +81,9 @@ class PianoNetwork(Streaming[NetworkState]):
         embedding = config.pitch_embedding
         self.notes = PitchwiseLstm(width + context, config.hidden, config.layers, PITCHES, embedding)
         self.velocity_acoustic = None if config.joint else AcousticNet(config, channels, bins)
+        self.exchange: nn.Module = nn.Identity()
+        if config.exchange is not None:
+            self.exchange = Exchange(config.hidden, config.exchange)
         if config.joint:
             hindsight = [max(0, delay - config.delay) // config.hop for delay in config.delays]
             self.heads = nn.ModuleList(DecisionHead(config.hidden, config.outputs, h) for h in hindsight)
@@ -136,7 +140,7 @@ class PianoNetwork(Streaming[NetworkState]):
         From a whole `(batch, frames, windows, bins)` at once; `(batch, frames, 88, delays, outputs)`.
         """
         heard = self.note_acoustic(features)
-        hidden = self.notes(heard)
+        hidden = self.exchange(self.notes(heard))
         return torch.stack([head(hidden) for head in self.heads], 3)
 
     def teacher_forced(self, features: Tensor, context: Context) -> Tensor:
@@ -150,6 +154,7 @@ class PianoNetwork(Streaming[NetworkState]):
 
     def _joint(self, heard: Tensor, state: NetworkState) -> tuple[Tensor, NetworkState]:
         hidden, notes = self.notes.step(heard, state.notes)
+        hidden = self.exchange(hidden)
         output, head = self.head.step(hidden, state.head)
         if self.sooner is not None:  # one without hindsight, and so without a state
             output = torch.cat([output, self.heads[self.sooner](hidden)], -1)

@@ -24,7 +24,8 @@ def begin_from(network: PianoNetwork, trained: Mapping[str, Tensor]) -> None:
     """Copy what fits into `network`, in place; at first it hears as the trained one did.
 
     FiLM perceptrons become tables; harmonics that the first release did not look at start at zero;
-    heads of further delays start as the main one, or from chance if they have hindsight.
+    heads of further delays start as the main one, or from chance if they have hindsight; what keys
+    tell each other adds nothing at first.
 
     Args:
         network: freshly made.
@@ -43,6 +44,8 @@ def begin_from(network: PianoNetwork, trained: Mapping[str, Tensor]) -> None:
     if isinstance(head, HarmonicHead):
         found[_GATHERED] = _widened(found[_GATHERED], head)
     found = _heads(network, found) | found
+    exchange = {name: value for name, value in network.state_dict().items() if name.startswith("exchange.")}
+    found = exchange | found
     for name, tensor in network.state_dict().items():
         if name not in found or found[name].shape != tensor.shape:
             raise ValueError(f"the weights to start from have no {name} of shape {tuple(tensor.shape)}")

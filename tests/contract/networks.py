@@ -42,6 +42,8 @@ def restless(config, seed=0, scale=40.0):
             if isinstance(module, torch.nn.BatchNorm1d | torch.nn.BatchNorm2d):
                 module.running_mean.normal_(0, 0.1)
                 module.running_var.uniform_(0.5, 1.5)
+        if config.exchange is not None:
+            network.exchange.revise.weight.normal_(0, 0.3)
         for chosen in range(len(config.delays)) if config.joint else [0]:
             network.chosen = chosen
             layer = network.head.keys if config.joint else network.note_head

@@ -14,8 +14,10 @@ from inference.piano.config import (
     PAR_COMPACT,
     PITCHES,
     BlockConfig,
+    ExchangeConfig,
     NoteState,
 )
+from inference.piano.exchange import Exchange
 from inference.piano.network import PianoNetwork
 from inference.streaming import verify_streaming
 from tests.contract.networks import SMALL, noise, restless
@@ -61,7 +63,21 @@ def test_published_networks_have_the_published_size(config, total, parts):
 
 
 def test_the_light_network_is_light():
-    assert sum(p.numel() for p in PianoNetwork(LIGHT).parameters()) < 300_000
+    assert sum(p.numel() for p in PianoNetwork(LIGHT).parameters()) < 320_000
+
+
+def test_keys_tell_each_other_what_they_heard():
+    """What one key heard reaches those that listen to it, in the same frame, and no others."""
+    torch.manual_seed(0)
+    exchange = Exchange(8, ExchangeConfig(keys=(-12, 7), said=4, width=6))
+    hidden = torch.randn(1, 3, PITCHES, 8)
+    with torch.no_grad():
+        assert torch.equal(exchange(hidden), hidden), "untrained, it adds nothing"
+        exchange.revise.weight.normal_()
+        struck = hidden.clone()
+        struck[0, 1, 40] += 1
+        changed = (exchange(struck) - exchange(hidden)).abs().amax(-1)[0]
+    assert changed.nonzero().tolist() == [[1, key] for key in (40 - 7, 40, 40 + 12)]
 
 
 @pytest.mark.parametrize("name", SMALL)

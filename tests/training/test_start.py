@@ -9,7 +9,9 @@ from inference.piano.config import LIGHT
 from inference.piano.network import PianoNetwork
 from inference.piano.start import FIRST_HARMONICS, begin_from
 
-FIRST = replace(LIGHT, harmonic=replace(LIGHT.harmonic, harmonics=FIRST_HARMONICS, tables=False))
+FIRST = replace(
+    LIGHT, exchange=None, harmonic=replace(LIGHT.harmonic, harmonics=FIRST_HARMONICS, tables=False)
+)
 GROWN = replace(LIGHT, harmonic=replace(LIGHT.harmonic, harmonics=(-24, *FIRST_HARMONICS, 43), tables=True))
 
 
