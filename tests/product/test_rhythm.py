@@ -9,7 +9,6 @@ import torch
 from pedalboard.io import AudioFile
 
 from bridge import cli
-from bridge.commands import output
 from bridge.commands.options import Meter, TempoRange
 from bridge.midi import read_midi, write_midi
 from bridge.presets import Preset
@@ -27,13 +26,6 @@ from inference.rhythm.network import RhythmNetwork
 from tests.fakes import ClickTranscriber, clicks
 
 RATE = 44_100
-
-
-@pytest.fixture(autouse=True)
-def private_folders(tmp_path, monkeypatch):
-    monkeypatch.setenv("DAWBRIDGE_LOG_DIR", str(tmp_path / "log"))
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(output, "quiet", False)
 
 
 def beats(times, of=4, first=0):

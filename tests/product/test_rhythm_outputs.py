@@ -24,7 +24,7 @@ from inference.rhythm.dynamics import (
     level,
 )
 from inference.rhythm.hints import Hints
-from tests.product.test_rhythm import private_folders, take  # noqa: F401
+from tests.product.test_rhythm import take  # noqa: F401
 
 RATE = 44_100
 
