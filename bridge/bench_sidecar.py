@@ -18,6 +18,7 @@ import zmq
 from bridge.bench import Measure
 from bridge.errors import LinkError
 from bridge.wire import protocol as wire
+from bridge.wire.blocks import Block, joined, leading
 from bridge.wire.client import status
 from bridge.wire.connection import Connection, read_connection
 from bridge.wire.link import Link, State
@@ -146,18 +147,25 @@ def _late_answers(
 
 
 def play(links: list[Link], seconds: float, *, apart: bool = False) -> None:
-    """Give every link its blocks in real time: all at once, or `apart`, each at its own phase."""
+    """Give every link its blocks in real time: all at once, or `apart`, each at its own phase.
+
+    Blocks travel together as those of the plug-in do.
+    """
     noise = np.random.default_rng(0).normal(0, 0.05, (2, BLOCK)).astype(np.float32)
     blocks = round(seconds * RATE / BLOCK)
     starts = [link.position for link in links]
     begin = time.perf_counter() + 0.05
     playing = wire.Transport(playing=True)
     step = BLOCK / RATE
+    waiting: list[list[Block]] = [[] for _ in links]
     for block in range(blocks):
         for number, link in enumerate(links):
             due = begin + (block + apart * number / len(links)) * step
             if (left := due - time.perf_counter()) > 0:
                 time.sleep(left)
-            link.send(starts[number] + block * BLOCK, noise, playing)
+            waiting[number].append(Block(starts[number] + block * BLOCK, noise, playing))
+            run = leading(waiting[number], link.due(waiting[number][0]), RATE)
+            if run and link.send(joined(run)):
+                del waiting[number][: len(run)]
             if block % 2:
                 link.pump()

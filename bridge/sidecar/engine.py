@@ -44,6 +44,11 @@ class Ear:
         """Chunks that wait to be stepped."""
         return self.stream.pending
 
+    @property
+    def due(self) -> int:
+        """Stream time up to which audio is needed for another chunk."""
+        return self.stream.due
+
     def push(self, audio: Samples) -> None:
         """Take a block `(channels, samples)`."""
         self.stream.push(audio)

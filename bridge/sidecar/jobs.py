@@ -31,6 +31,11 @@ class Hearing(Protocol):
         """Chunks that wait to be stepped."""
         ...
 
+    @property
+    def due(self) -> int:
+        """Stream time up to which audio is needed for another chunk."""
+        ...
+
     def finish(self) -> Events:
         """Drain, close what sounds, end."""
         ...
@@ -77,7 +82,10 @@ class Part:
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """Answer to one or more jobs of a session; `error` means that its stream is lost."""
+    """Answer to one or more jobs of a session; `error` means that its stream is lost.
+
+    `due` is the stream time up to which more audio is needed, 0 if there is no stream.
+    """
 
     session: int
     through_seq: int
@@ -85,3 +93,4 @@ class Result:
     queue_us: int = 0
     compute_us: int = 0
     error: BaseException | None = None
+    due: int = 0

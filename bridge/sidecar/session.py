@@ -15,12 +15,9 @@ from bridge.sidecar.meters import Histogram
 from bridge.sidecar.takes import Pass, Take
 from bridge.sidecar.voices import Voices
 from bridge.wire import protocol as wire
+from bridge.wire.blocks import jumped
 from inference import events as heard
 
-SEEK_S = 0.02
-"""A song position that is off by more than this has jumped (hosts round it to their own clocks)."""
-SEEK_BEATS = 0.1
-"""The same where a host gives beats only; wide, because the tempo may change within a block."""
 CONTROL_JOBS = 64
 """Messages that need no credit (Flush) which may wait at once."""
 
@@ -170,8 +167,15 @@ class Session:
             tuple(beats),
             result.compute_us,
             result.queue_us,
+            self._due(result),
         )
         return divide(whole, before)
+
+    def _due(self, result: Result) -> int:
+        """Up to where it makes no difference when audio comes; where nobody listens that is always so."""
+        if result.due or self._open or result.through_seq < self._seq:
+            return result.due
+        return (self._expected or 0) + self.terms.latency.chunk
 
     def release(self) -> wire.Events:
         """Note-offs for everything, at once: the end of the session, whatever happened."""
@@ -238,15 +242,7 @@ class Session:
     def _jumped(self, now: wire.Transport, gap: int) -> bool:
         """Whether the song position is not where the block before (and the gap) leads to."""
         before = self._transport
-        if before is None or not (before.playing and now.playing):
-            return False
-        passed = self._length + gap
-        if before.position is not None and now.position is not None:
-            return abs(now.position - before.position - passed) > SEEK_S * self.hello.rate
-        if before.beats is None or now.beats is None or before.tempo_bpm is None:
-            return False
-        beats = passed / self.hello.rate * before.tempo_bpm / 60
-        return abs(now.beats - before.beats - beats) > SEEK_BEATS
+        return before is not None and jumped(before, now, self._length + gap, self.hello.rate)
 
     def _job(
         self,

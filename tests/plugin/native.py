@@ -157,9 +157,9 @@ def clicks(seconds: float, rate: int = 48_000, every: int = 12_000) -> np.ndarra
     return np.tile(audio.astype(np.float32), (2, 1))
 
 
-def wait_for_sidecar(timeout_s: float = 20) -> None:
-    """Until a connection file is there."""
+def wait_for_sidecar(timeout_s: float = 20, other_than: int = 0) -> None:
+    """Until the connection file of a sidecar is there, of another process than `other_than`."""
     deadline = time.monotonic() + timeout_s
-    while not connection_file().exists():
+    while not connection_file().exists() or f'"pid": {other_than},' in connection_file().read_text():
         assert time.monotonic() < deadline, "no sidecar came"
         time.sleep(0.02)

@@ -18,5 +18,6 @@ if __name__ == "__main__":
     takes = Path(sys.argv[sys.argv.index("takes") + 1]) if "takes" in sys.argv else None
     settings = ServeSettings(make_transcriber=lambda preset: transcriber, threads=1, takes=takes)
     if "asked" in sys.argv:
+        print("waiting", flush=True)
         sys.stdin.readline()
     serve(settings, lambda connection: print("ready", flush=True))

@@ -94,7 +94,8 @@ def test_the_guard_catches_what_it_is_for():
 
 
 def test_loops_and_kills_leave_nothing_sounding():
-    with native.sidecar() as first:
+    with native.sidecar() as first, understudy(subprocess.PIPE) as second:
+        assert second.stdout.readline() == b"waiting\n"
         host = subprocess.Popen(
             [native.fake_host(), "seconds=8", "clicks=6000"], stdout=subprocess.PIPE, text=True
         )
@@ -102,9 +103,12 @@ def test_loops_and_kills_leave_nothing_sounding():
         first.kill()
         first.wait()
         killed = time.monotonic()
-        with native.sidecar():
-            back = time.monotonic() - killed
-            played = native.Played(host.communicate(timeout=30)[0])
+        second.stdin.write(b"\n")
+        second.stdin.flush()
+        native.wait_for_sidecar(other_than=first.pid)
+        back = time.monotonic() - killed
+        played = native.Played(host.communicate(timeout=30)[0])
+        second.kill()
     assert (
         played.left_sounding() <= {60} and played.sounding <= 1
     )  # the last one, as the host ends while playing
@@ -164,10 +168,10 @@ def test_any_rate_and_random_blocks_give_the_notes_of_the_client(rate):
     assert ons == truth and len(truth) > 3 and played.wrong == 0
 
 
-def understudy():
+def understudy(stdout=subprocess.DEVNULL):
     """A sidecar that waits to be asked."""
     words = [sys.executable, "-m", "tests.plugin.serving", "asked"]
-    return subprocess.Popen(words, cwd=native.ROOT, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL)
+    return subprocess.Popen(words, cwd=native.ROOT, stdin=subprocess.PIPE, stdout=stdout)
 
 
 @pytest.mark.parametrize("actions", [20, pytest.param(1_000, marks=pytest.mark.slow)])

@@ -71,6 +71,15 @@ public:
         tail_.store(tail + count, std::memory_order_release);
     }
 
+    // Writer, where the ring has one channel: append the mean of two.
+    void write_mean(const float* const* pair, size_t offset, size_t count) noexcept {
+        const size_t tail = tail_.load(std::memory_order_relaxed);
+        const size_t at = tail & (size_ - 1), first = std::min(count, size_ - at);
+        mean(pair, offset, &samples_[at], first);
+        mean(pair, offset + first, &samples_[0], count - first);
+        tail_.store(tail + count, std::memory_order_release);
+    }
+
     // Reader: take `count` samples that were written, planar: channel after channel, `stride` apart.
     void read(float* to, size_t count, size_t stride) noexcept {
         const size_t head = head_.load(std::memory_order_relaxed);
@@ -95,6 +104,11 @@ public:
     }
 
 private:
+    static void mean(const float* const* pair, size_t offset, float* to, size_t count) noexcept {
+        const float *left = pair[0] + offset, *right = pair[1] + offset;
+        for (size_t i = 0; i < count; ++i) to[i] = (left[i] + right[i]) * 0.5f;  // as the sidecar would
+    }
+
     static size_t power_of_two(size_t least) {
         size_t size = 1;
         while (size < least) size *= 2;

@@ -57,19 +57,22 @@ struct Track final : Output {
     void lane(Lane, float) noexcept override {}
 };
 
-// Smooth clicks, narrow and band-limited, the first one a second into the stream.
-float click(int64_t time, long every, long rate) {
-    const double width = 0.00025 * static_cast<double>(rate);
-    if (time < rate / 2) return 0;
-    const double phase = std::remainder(static_cast<double>(time), static_cast<double>(every));
-    return std::abs(phase) > 6 * width ? 0.0f : static_cast<float>(std::exp(-0.5 * phase * phase / width / width));
-}
-
+std::vector<float> period;     // a smooth click, narrow and band-limited, and the silence after it
 std::vector<float> recording;  // both channels, one after the other; instead of clicks if not empty
+int64_t first_click = 0;       // no click before this
+
+void draw_click(long every, long rate) {
+    const double width = 0.00025 * static_cast<double>(rate);
+    first_click = rate / 2;
+    for (long time = 0; time < every; ++time) {
+        const double phase = std::remainder(static_cast<double>(time), static_cast<double>(every));
+        period.push_back(std::abs(phase) > 6 * width ? 0.0f : static_cast<float>(std::exp(-0.5 * phase * phase / width / width)));
+    }
+}
 
 float heard(int channel, int64_t time) {
     const auto length = static_cast<int64_t>(recording.size() / 2);
-    if (length == 0) return click(time, number("clicks", 12000), number("rate", 48000));
+    if (length == 0) return time < first_click ? 0.0f : period[static_cast<size_t>(time) % period.size()];
     return time < length ? recording[static_cast<size_t>(channel * length + time)] : 0.0f;
 }
 
@@ -190,6 +193,7 @@ int main(int count, char** words) {
         settings[word.substr(0, word.find('='))] = word.substr(word.find('=') + 1);
     }
     if (settings.count("raw")) load(settings["raw"].c_str());
+    draw_click(number("clicks", 12000), number("rate", 48000));
     choices.offline = number("offline", 0) != 0;
     choices.mode = static_cast<Mode>(number("mode", 0));
     choices.start = number("start", 0) != 0;
