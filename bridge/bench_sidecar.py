@@ -59,16 +59,13 @@ def sidecar_measures(count: int, seconds: float) -> list[Measure]:
         report = status(sidecar.connection, timeout_s=10)
         play(links, SETTLE_S / 4, apart=True)
         many_hosts = _late_answers(sidecar.connection, links, seconds, apart=True)
-    blocks = count * WINDOWS * round(seconds / WINDOWS * RATE / BLOCK)
     slowest = max(s.queue_us[1] for s in report.sessions) / 1000
     measures = [
         Measure("serve ready", sidecar.ready_s, "s", 5.0),
-        Measure(f"{count} streams of one host: late answers, best window", float(min(one_host)), "", 0.0),
-        Measure(f"{count} streams of one host: late answers of {blocks}", float(sum(one_host)), ""),
+        *_late_measures(f"{count} streams of one host", one_host),
         Measure(f"{count} streams of one host: wait in queue p99", slowest, "ms"),
         Measure(f"{count} streams of one host: load of the busiest worker", report.load, ""),
-        Measure(f"{count} streams of {count} hosts: late answers, best window", float(min(many_hosts)), ""),
-        Measure(f"{count} streams of {count} hosts: late answers of {blocks}", float(sum(many_hosts)), ""),
+        *_late_measures(f"{count} streams of {count} hosts", many_hosts),
     ]
     if alone is not None and together is not None and count > 1:
         each = max(0.0, (together - alone) / (count - 1))
@@ -133,17 +130,33 @@ def _link(connection: Connection, stack: ExitStack, context: Context, number: in
     return link
 
 
+def _late_measures(name: str, windows: list[tuple[int, int]]) -> list[Measure]:
+    answers = sum(given for _, given in windows)
+    return [
+        Measure(f"{name}: late answers, best window", float(min(late for late, _ in windows)), "", 0.0),
+        Measure(f"{name}: late answers", float(sum(late for late, _ in windows)), f"of {answers}"),
+    ]
+
+
 def _late_answers(
     connection: Connection, links: list[Link], seconds: float, *, apart: bool = False
-) -> list[int]:
-    """Late answers in each window."""
+) -> list[tuple[int, int]]:
+    """Late answers in each window, and how many messages were answered."""
     windows = []
     for _ in range(WINDOWS):
         before = status(connection, timeout_s=10)
         play(links, seconds / WINDOWS, apart=apart)
         after = status(connection, timeout_s=10)
-        windows.append(sum(s.late for s in after.sessions) - sum(s.late for s in before.sessions))
+        windows.append((_late(after) - _late(before), _blocks(after) - _blocks(before)))
     return windows
+
+
+def _late(report: wire.Report) -> int:
+    return sum(session.late for session in report.sessions)
+
+
+def _blocks(report: wire.Report) -> int:
+    return sum(session.blocks for session in report.sessions)
 
 
 def play(links: list[Link], seconds: float, *, apart: bool = False) -> None:
