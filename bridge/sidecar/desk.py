@@ -228,6 +228,8 @@ class Desk:
             self._refuse_stranger(peer, "configure")
             return
         changes = {name: value for name, value in _fields(message) if value is not msgspec.UNSET}
+        if "presets" in changes:
+            changes.setdefault("contents", "")  # names count again
         self._open(peer, msgspec.structs.replace(peer.session.hello, **changes), "configure")
 
     def _open(self, peer: Peer, hello: wire.Hello, about: str) -> None:
@@ -282,6 +284,7 @@ class Desk:
             software=self._connection.software,
             instrument=terms.instrument,
             lines=min(wire.MAX_LINES, self._settings.max_sessions),
+            contents=terms.contents,
         )
 
     def _report(self) -> wire.Report:

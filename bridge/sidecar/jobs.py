@@ -9,6 +9,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from bridge.wire import protocol as wire
 from inference.events import Events
 
 Samples = NDArray[np.float32]
@@ -20,6 +21,10 @@ class Hearing(Protocol):
     @property
     def batch(self) -> tuple[object, ...]:
         """Streams with equal values are stepped together."""
+        ...
+
+    def place(self, start: int, transport: wire.Transport) -> None:
+        """The host's transport at `start`, where the block that is pushed next begins or a little later."""
         ...
 
     def push(self, audio: Samples) -> None:
@@ -59,6 +64,7 @@ class Job:
         make_stream: how to begin it.
         audio: block to hear, `(channels, samples)`.
         leave: forget the session.
+        place: start of the block as it was sent, and the transport there.
     """
 
     session: int
@@ -70,6 +76,7 @@ class Job:
     make_stream: StreamMaker | None = None
     audio: Samples | None = None
     leave: bool = False
+    place: tuple[int, wire.Transport] | None = None
 
 
 @dataclass(frozen=True, slots=True)

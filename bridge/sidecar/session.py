@@ -37,6 +37,7 @@ class Terms:
         budget_us: time for queue and inference; `None` = nobody waits.
         drop_late: note-ons that come after the budget are dropped instead of sent.
         presets: names they came from.
+        contents: the preset by value.
         systems: names of the systems that hear.
         weights: which weights they use.
         alignment: `aligned` or `immediate`.
@@ -50,6 +51,7 @@ class Terms:
     budget_us: int | None = None
     drop_late: bool = False
     presets: tuple[str, ...] = ()
+    contents: str = ""
     systems: tuple[str, ...] = ()
     weights: str = ""
     alignment: str = "aligned"
@@ -195,7 +197,11 @@ class Session:
 
     def reconfigure(self, hello: wire.Hello, terms: Terms, now_ns: int) -> Job | None:
         """Go on with other terms; a job that ends the running stream if it hears by other ones."""
-        cut = (terms.presets, hello.offline) != (self.terms.presets, self.hello.offline)
+        cut = (terms.contents, terms.presets, hello.offline) != (
+            self.terms.contents,
+            self.terms.presets,
+            self.hello.offline,
+        )
         self.hello = hello
         if not cut:
             return None
@@ -219,12 +225,13 @@ class Session:
             return self._job(now_ns, finish_at=finish_at)
         if self._open:
             self._follow(message)
-            return self._job(now_ns, audio=_after_silence(samples, gap))
+            return self._job(now_ns, audio=_after_silence(samples, gap), place=(message.start, transport))
         self._open = True
         if self._keeps_takes:
             self._passes.append(Pass(self.hello.rate, start))
             self._follow(message)
-        return self._job(now_ns, finish_at=finish_at, begin_at=start, audio=samples)
+        place = message.start, transport
+        return self._job(now_ns, finish_at=finish_at, begin_at=start, audio=samples, place=place)
 
     def _follow(self, message: wire.Audio) -> None:
         if self._passes:
@@ -251,9 +258,11 @@ class Session:
         finish_at: int | None = None,
         begin_at: int | None = None,
         audio: Samples | None = None,
+        place: tuple[int, wire.Transport] | None = None,
     ) -> Job:
         maker = None if begin_at is None else self.terms.make_stream
-        return Job(self.number, self._seq, now_ns, self.hello.offline, finish_at, begin_at, maker, audio)
+        offline = self.hello.offline
+        return Job(self.number, self._seq, now_ns, offline, finish_at, begin_at, maker, audio, place=place)
 
     def _refuse_excess(self) -> None:
         self.counts.dropped += 1

@@ -148,6 +148,8 @@ class Worker:
             if job.begin_at is not None and job.make_stream is not None:
                 lane.stream = job.make_stream(job.begin_at)
             if job.audio is not None and lane.stream is not None:
+                if job.place is not None:
+                    lane.stream.place(*job.place)
                 lane.stream.push(job.audio)
         except Exception as error:
             self._fail(lane, job.session, error)

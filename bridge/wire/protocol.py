@@ -31,6 +31,7 @@ SHORT_GAP_S = 0.25
 Text: TypeAlias = Annotated[str, Meta(max_length=256)]
 Prose: TypeAlias = Annotated[str, Meta(max_length=2048)]
 Code: TypeAlias = Annotated[str, Meta(max_length=32)]
+Contents: TypeAlias = Annotated[str, Meta(max_length=8192)]
 Count: TypeAlias = Annotated[int, Meta(ge=0, le=2**53)]
 Position: TypeAlias = Annotated[int, Meta(ge=-(2**53), le=2**53)]
 Version: TypeAlias = Annotated[int, Meta(ge=0, le=65_535)]
@@ -153,7 +154,10 @@ class Instrument(Struct, frozen=True):
 
 
 class Hello(Message, frozen=True):
-    """A plug-in instance asks for a session. `instance` is kept in the project."""
+    """A plug-in instance asks for a session. `instance` is kept in the project.
+
+    `contents` is a preset by value, as a Welcome gave it; it counts instead of `presets`.
+    """
 
     protocol: Versions
     rate: Rate
@@ -166,6 +170,7 @@ class Hello(Message, frozen=True):
     presets: Names = ()
     offline: bool = False
     monitor: bool = True
+    contents: Contents = ""
 
 
 class Opening(Message, frozen=True, tag="hello"):
@@ -177,7 +182,8 @@ class Opening(Message, frozen=True, tag="hello"):
 class Welcome(Message, frozen=True):
     """The session is open. The plug-in may have `credit` audio messages unacknowledged.
 
-    `lines` is how many sessions one connection may have, each on a line of its own.
+    `lines` is how many sessions one connection may have, each on a line of its own; `contents` is the
+    preset that hears, by value, for the plug-in to keep.
     """
 
     protocol: Version
@@ -192,6 +198,7 @@ class Welcome(Message, frozen=True):
     software: Text = ""
     instrument: Instrument = field(default_factory=Instrument)
     lines: Annotated[int, Meta(ge=1, le=MAX_LINES)] = 1
+    contents: Contents = ""
 
 
 class Refusal(Message, frozen=True):
@@ -237,6 +244,7 @@ class Configure(Message, frozen=True):
     monitor: bool | UnsetType = UNSET
     name: Text | UnsetType = UNSET
     track: Text | UnsetType = UNSET
+    contents: Contents | UnsetType = UNSET
 
 
 class Flush(Message, frozen=True):

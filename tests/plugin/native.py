@@ -80,6 +80,8 @@ class Played:
     late: int
     dropped: int
     sounding: int
+    resort: int
+    contents = ""
     actions: int
 
     def __init__(self, text: str) -> None:
@@ -91,6 +93,8 @@ class Played:
                 self.cost = {name: float(value) for name, value in by_turns(line[1:])}
             elif line[0] == "memory":
                 self.memory_kib = int(line[1])
+            elif line[0] == "contents":
+                self.contents = " ".join(line[1:])
             elif line[0] in ("latency", "late", "wrong", "actions"):
                 vars(self).update({name: int(value) for name, value in by_turns(line)})
 

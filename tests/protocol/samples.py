@@ -20,12 +20,24 @@ TRANSPORT = wire.Transport(True, True, False, 117.5, -2.25, -4.0, (7, 8), -96_00
 
 TO_SIDECAR: dict[str, wire.ToSidecar] = {
     "hello": wire.Hello(
-        (1, 3), 48_000, 2, 512, INSTANCE, "Flügel", "Track 1 ♪", "plug-in 0.1.0", ("live",), True, False
+        (1, 3),
+        48_000,
+        2,
+        512,
+        INSTANCE,
+        "Flügel",
+        "Track 1 ♪",
+        "plug-in 0.1.0",
+        ("live",),
+        True,
+        False,
+        '{"system":{"name":"piano"}}',
     ),
     "hello-short": wire.Hello((1, 1), 8_000, 1, 1),
     "audio": wire.Audio(1, 2**53, 3, TRANSPORT),
     "audio-short": wire.Audio(300, 70_000, 8192),
     "configure": wire.Configure(("balanced",), False, True, "Flügel", "Track 2"),
+    "configure-contents": wire.Configure(contents='{"system":{"name":"piano"}}'),
     "configure-short": wire.Configure(monitor=False),
     "flush": wire.Flush(2**32, "seek"),
     "ping": wire.Ping(123_456_789_012_345),
@@ -53,6 +65,7 @@ TO_PLUGIN: dict[str, wire.ToPlugin] = {
         "dawbridge 0.1.0",
         wire.Instrument(10, (21, 108), tuple(range(128)), {"dynamics": 11, "sustain": 64}),
         32,
+        '{"system":{"name":"piano"}}',
     ),
     "refusal": wire.Refusal(
         "version", "the plug-in speaks protocol 2, the sidecar 1", "Update dawbridge", "configure"

@@ -69,7 +69,7 @@ void transport_row(Writer& writer, const Transport& transport) {
 
 Bytes encode(const Hello& hello, int oldest, int newest) {
     const bool texts[] = {!hello.instance.empty(), !hello.name.empty(), !hello.track.empty(), !hello.software.empty()};
-    size_t fields = 4 + !hello.presets.empty() + hello.offline + !hello.monitor;
+    size_t fields = 4 + !hello.presets.empty() + hello.offline + !hello.monitor + !hello.contents.empty();
     for (bool text : texts) fields += text;
     Writer writer = message("hello", fields);
     writer.text("protocol");
@@ -86,6 +86,7 @@ Bytes encode(const Hello& hello, int oldest, int newest) {
     if (!hello.presets.empty()) names(writer, "presets", hello.presets);
     if (hello.offline) flag(writer, "offline", true);
     if (!hello.monitor) flag(writer, "monitor", false);
+    if (!hello.contents.empty()) field(writer, "contents", hello.contents);
     return std::move(writer.bytes);
 }
 
@@ -202,6 +203,7 @@ void read_welcome(Reader& reader, size_t fields, Welcome& welcome) {
         else if (key == "lines") welcome.lines = static_cast<int>(reader.integer(1, max_lines));
         else if (key == "alignment") welcome.alignment = text(reader, 32);
         else if (key == "weights") welcome.weights = text(reader, 256);
+        else if (key == "contents") welcome.contents = text(reader, 8192);
         else if (key == "software") welcome.software = text(reader, 256);
         else if (key == "instrument") read_instrument(reader, welcome.instrument);
         else reader.skip();

@@ -42,6 +42,7 @@ Hello wish_for(int rate, uint32_t longest, const Choices& choices) {
     wish.name = "dawbridge";
     wish.software = "dawbridge plug-in";
     wish.presets = choices.presets;
+    if (!choices.presets.empty()) wish.contents = choices.contents;  // who names none goes along with the sidecar
     wish.offline = choices.offline;
     wish.monitor = choices.monitor;
     return wish;
@@ -101,9 +102,16 @@ std::string Engine::trouble() const {
     return seat_->trouble;
 }
 
+std::string Engine::contents() const {
+    if (!seat_ || seat_->port->resort.load() != Resort::none) return {};
+    const std::lock_guard<std::mutex> guard(seat_->lock);
+    return seat_->welcome.contents;
+}
+
 Status Engine::status() const noexcept {
     Status status;
     status.connected = port_ && port_->state.load(std::memory_order_relaxed) == State::ready;
+    status.resort = port_ ? port_->resort.load(std::memory_order_relaxed) : Resort::none;
     status.late = late_.load(std::memory_order_relaxed);
     status.dropped = dropped_.load(std::memory_order_relaxed);
     status.sounding = sounding_.load(std::memory_order_relaxed);

@@ -113,7 +113,8 @@ void Link::welcomed(const Welcome& welcome) {
     welcome_ = welcome;
     wire_->offers(welcome.lines);
     ++welcomes_;
-    trouble_.clear();
+    trouble_ = regret_;
+    port_->resort = resort_;
     heartbeat_ = welcome.heartbeat_ms * millisecond;
     configuring_ = false;
     score_.begin(welcome.instrument, wish_.rate);
@@ -133,9 +134,26 @@ void Link::refused(const Refusal& refusal) {
         trouble_ = trouble;
         return;
     }
+    if ((refusal.code == "preset" || refusal.code == "system") && make_do(trouble)) return;
     if (refusal.code == "stranger") wire_->retire();
     lose(trouble);
     if (refusal.code != "busy" && refusal.code != "stranger") port_->state = State::refused;
+}
+
+// Ask for the next best preset: silence would be worse than another one, if it is said.
+bool Link::make_do(const std::string& trouble) {
+    if (!wish_.contents.empty()) {
+        wish_.contents.clear();
+        resort_ = wish_.presets.empty() ? Resort::sidecar : Resort::names;
+    } else if (!wish_.presets.empty()) {
+        wish_.presets.clear();
+        resort_ = Resort::sidecar;
+    } else {
+        return false;
+    }
+    regret_ = trouble + (resort_ == Resort::names ? ". Hearing with the preset of that name instead" : ". Hearing with the sidecar's own preset instead");
+    say(encode(wish_));
+    return true;
 }
 
 void Link::heard(const Events& events) {

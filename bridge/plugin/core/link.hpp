@@ -34,6 +34,9 @@ public:
     const Welcome& welcome() const { return welcome_; }   // of the latest session
     uint64_t welcomes() const { return welcomes_; }
     const std::string& trouble() const { return trouble_; }
+
+    // What is heard with: what was asked for, or what could be had instead.
+    Resort resort() const { return resort_; }
     const Hello& wish() const { return wish_; }
 
 private:
@@ -43,6 +46,7 @@ private:
     void hear(const Message& message) override;
     void welcomed(const Welcome& welcome);
     void refused(const Refusal& refusal);
+    bool make_do(const std::string& trouble);
     void heard(const Events& events);
     void lose(const std::string& trouble);
     void back_off();
@@ -79,6 +83,8 @@ private:
     int64_t seq_ = 0, final_until_ = 0, unacknowledged_ = 0;  // the last in samples
     int64_t due_ = 0, sent_until_ = 0, stream_seq_ = 0;       // the last: message that began the stream
     bool configuring_ = false;
+    Resort resort_ = Resort::none;
+    std::string regret_;  // why what was asked for cannot be had
 };
 
 }  // namespace dawbridge

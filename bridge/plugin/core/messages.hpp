@@ -31,6 +31,7 @@ struct Hello {
     int rate = 48000, channels = 2, max_block = 512;
     std::string instance, name, track, software;
     std::vector<std::string> presets;
+    std::string contents;  // a preset by value, instead of `presets`
     bool offline = false, monitor = true;
 };
 
@@ -58,7 +59,7 @@ struct Welcome {
     int64_t epoch = 0, session = 0, credit = 0, heartbeat_ms = 500;
     int lines = 1;
     Latency latency;
-    std::string alignment = "aligned", weights, software;
+    std::string alignment = "aligned", weights, software, contents;
     std::vector<std::string> systems;
     Instrument instrument;
 };

@@ -1,8 +1,8 @@
 // A host without a screen: drives one engine block by block and prints what it plays, in stream time.
 //
 //   fake_host KEY=VALUE ...      rate, block (0 = random), seconds, clicks (every so many samples), offline,
-//                                preset, mode, seed, playing, loop (samples), instances, activations,
-//                                realtime, guard,
+//                                preset, mode, seed, tempo, playing, loop (samples), instances, activations,
+//                                realtime, guard, contents (a file with a preset by value),
 //                                chaos (something happens once in so many blocks: seek, stop, bypass, activation;
 //                                all is quiet in the last second),
 //                                raw (a file of float32, both channels one after the other, instead of clicks),
@@ -15,6 +15,7 @@
 #include <cmath>
 #include <cstdio>
 #include <cstdlib>
+#include <fstream>
 #include <map>
 #include <memory>
 #include <random>
@@ -124,7 +125,8 @@ void step(Host& host, uint32_t samples, bool timed) {
     Transport transport;
     transport.playing = number("playing", 1) != 0 && host.playing;
     transport.position = loop ? host.position % loop : host.position + host.moved;
-    transport.tempo_bpm = 120;
+    transport.tempo_bpm = number("tempo", 120);
+    transport.beats = static_cast<double>(*transport.position) / static_cast<double>(number("rate", 48000)) / 60 * *transport.tempo_bpm;
     const float* in[] = {host.in[0].data(), host.in[1].data()};
     float* out[] = {host.out[0].data(), host.out[1].data()};
     host.track.start = host.position;
@@ -198,6 +200,7 @@ int main(int count, char** words) {
     choices.mode = static_cast<Mode>(number("mode", 0));
     choices.start = number("start", 0) != 0;
     if (settings.count("preset")) choices.presets = {settings["preset"]};
+    if (settings.count("contents")) std::getline(std::ifstream(settings["contents"]), choices.contents, '\0');
     std::vector<std::unique_ptr<Host>> hosts;
     longest = static_cast<uint32_t>(number("block", 256) ? number("block", 256) : 8192);
     for (long i = 0; i < number("instances", 1); ++i) {
@@ -207,7 +210,10 @@ int main(int count, char** words) {
         hosts.back()->cost_us.reserve(1 << 20);
         for (long again = number("activations", 1); again > 0; --again) activate(*hosts.back());
     }
-    std::printf("latency %u connected %d\n", hosts[0]->engine.latency(), hosts[0]->engine.status().connected);
+    const Host& first = *hosts[0];
+    std::printf("latency %u connected %d resort %d\n", first.engine.latency(), first.engine.status().connected,
+                static_cast<int>(first.engine.status().resort));
+    if (const std::string kept = first.engine.contents(); !kept.empty()) std::printf("contents %s\n", kept.c_str());
     std::fflush(stdout);
     std::atomic<bool> done{false};
     const auto begin = std::chrono::steady_clock::now();

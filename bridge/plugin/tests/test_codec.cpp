@@ -32,6 +32,7 @@ TEST(codec_writes_the_golden_bytes) {
     hello.presets = {"live"};
     hello.offline = true;
     hello.monitor = false;
+    hello.contents = R"({"system":{"name":"piano"}})";
     CHECK(encode(hello, 1, 3) == golden("hello"));
     Hello shortest;
     shortest.rate = 8000;
@@ -82,7 +83,7 @@ TEST(codec_reads_the_golden_welcome) {
     const Welcome& welcome = message.welcome;
     CHECK(welcome.protocol == 1 && welcome.epoch == int64_t{1} << 53 && welcome.session == 7);
     CHECK(welcome.latency.block == 512 && welcome.latency.total() == 512 + 161 + 960 + 960 + 960);
-    CHECK(welcome.lines == 32);
+    CHECK(welcome.lines == 32 && welcome.contents == R"({"system":{"name":"piano"}})");
     CHECK(welcome.credit == 20 && welcome.heartbeat_ms == 250 && welcome.alignment == "immediate");
     CHECK(welcome.weights == "par-1" && welcome.instrument.channel == 10);
     CHECK(welcome.instrument.lowest == 21 && welcome.instrument.highest == 108);
