@@ -37,6 +37,7 @@ class Sidecar:
     pid: int
     connection: Connection
     ready_s: float
+    runtime_folder: Path
 
 
 def sidecar_measures(count: int, seconds: float) -> list[Measure]:
@@ -94,8 +95,8 @@ def sidecar_process(*arguments: str) -> Iterator[Sidecar]:
             if not line:
                 trouble = process.stderr.read().decode(errors="replace") if process.stderr else ""
                 raise LinkError("the sidecar does not start", why=trouble, remedy="Run: dawbridge doctor")
-            connection = read_connection(Path(folders["DAWBRIDGE_RUNTIME_DIR"]))
-            yield Sidecar(process.pid, connection, ready_s)
+            runtime_folder = Path(folders["DAWBRIDGE_RUNTIME_DIR"])
+            yield Sidecar(process.pid, read_connection(runtime_folder), ready_s, runtime_folder)
         finally:
             process.terminate()
             try:

@@ -2,19 +2,22 @@
 //
 //   fake_host KEY=VALUE ...      rate, block (0 = random), seconds, clicks (every so many samples), offline,
 //                                preset, mode, seed, tempo, playing, loop (samples), instances, activations,
-//                                realtime, guard, contents (a file with a preset by value),
+//                                realtime, awake (never sleep between blocks), guard, moments, contents (a file with a preset by value),
 //                                chaos (something happens once in so many blocks: seek, stop, bypass, activation;
 //                                all is quiet in the last second),
 //                                raw (a file of float32, both channels one after the other, instead of clicks),
 //                                sin (1 calls the system, 2 allocates: the guard must notice)
 //
 // Prints `latency N`, then `T status a b` for each MIDI message, then `late N dropped N sounding N wrong N`:
-// wrong counts samples that did not come out as they went in, `latency` later. With chaos, `actions N` too.
+// wrong counts samples that did not come out as they went in, `latency` later. With chaos, `actions N` too;
+// with moments, `moment NS PITCH` for each note-on: when the block was processed that brought it. At last the
+// time in seconds that other threads than the host's own were on a processor, one a line: `thread SECONDS NAME`.
 #include <atomic>
 #include <chrono>
 #include <cmath>
 #include <cstdio>
 #include <cstdlib>
+#include <filesystem>
 #include <fstream>
 #include <map>
 #include <memory>
@@ -24,6 +27,8 @@
 #include <vector>
 
 #include <sys/resource.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 #include "../core/engine.hpp"
 #include "guard.hpp"
@@ -42,17 +47,17 @@ long number(const char* key, long otherwise) {
 
 struct Track final : Output {
     struct Line {
-        int64_t time;
+        int64_t time, moment;
         uint8_t bytes[3];
     };
     std::vector<Line> lines;
     size_t count = 0;
-    int64_t start = 0;
+    int64_t start = 0, moment = 0;
 
     Track() { lines.resize(1 << 17); }
     bool midi(const Midi& message) noexcept override {
         if (count == lines.size()) return false;
-        lines[count++] = {start + message.offset, {message.bytes[0], message.bytes[1], message.bytes[2]}};
+        lines[count++] = {start + message.offset, moment, {message.bytes[0], message.bytes[1], message.bytes[2]}};
         return true;
     }
     void lane(Lane, float) noexcept override {}
@@ -132,6 +137,7 @@ void step(Host& host, uint32_t samples, bool timed) {
     host.track.start = host.position;
     const bool offline = number("offline", 0) != 0;
     const auto before = std::chrono::steady_clock::now();
+    host.track.moment = std::chrono::nanoseconds(before.time_since_epoch()).count();
     {
         const guard::Watch watch;
         if (number("sin", 0) == 1) std::this_thread::sleep_for(std::chrono::microseconds(1));
@@ -151,7 +157,7 @@ void step(Host& host, uint32_t samples, bool timed) {
 
 void play(std::vector<std::unique_ptr<Host>>& hosts) {
     const long rate = number("rate", 48000), block = number("block", 256);
-    const bool realtime = number("realtime", 1) != 0, guarded = number("guard", 0) != 0;
+    const bool realtime = number("realtime", 1) != 0, awake = number("awake", number("guard", 0)) != 0;
     const auto chaos = static_cast<unsigned>(number("chaos", 0));
     std::mt19937 random(static_cast<unsigned>(number("seed", 1)));
     const auto end = static_cast<int64_t>(std::atof(settings.count("seconds") ? settings["seconds"].c_str() : "3") * static_cast<double>(rate));
@@ -165,7 +171,7 @@ void play(std::vector<std::unique_ptr<Host>>& hosts) {
         }
         const auto due = begin + std::chrono::duration<double>(static_cast<double>(hosts[0]->position) / static_cast<double>(rate));
         if (!realtime) continue;
-        if (!guarded) std::this_thread::sleep_until(due);
+        if (!awake) std::this_thread::sleep_until(due);
         while (std::chrono::steady_clock::now() < due) {
         }
     }
@@ -176,6 +182,10 @@ void print(Host& host, double seconds) {
         const auto& line = host.track.lines[i];
         std::printf("%lld %d %d %d\n", static_cast<long long>(line.time), line.bytes[0], line.bytes[1], line.bytes[2]);
     }
+    for (size_t i = 0; i < host.track.count && number("moments", 0); ++i) {
+        const auto& line = host.track.lines[i];
+        if ((line.bytes[0] & 0xf0) == 0x90) std::printf("moment %lld %d\n", static_cast<long long>(line.moment), line.bytes[1]);
+    }
     const Status status = host.engine.status();
     std::sort(host.cost_us.begin(), host.cost_us.end());
     const auto at = [&](double share) { return host.cost_us.empty() ? 0 : host.cost_us[static_cast<size_t>(share * static_cast<double>(host.cost_us.size() - 1))]; };
@@ -185,6 +195,20 @@ void print(Host& host, double seconds) {
     if (number("chaos", 0)) std::printf("actions %ld\n", host.actions);
     std::printf("cost_us p50 %.2f p99 %.2f p99.9 %.2f max %.2f blocks %zu seconds %.3f\n", at(0.5), at(0.99), at(0.999), at(1),
                 host.cost_us.size(), seconds);
+}
+
+// What the threads of the plug-in cost; those of the host are `audio` and the first one.
+void print_threads(const std::string& audio) {
+    for (const auto& task : std::filesystem::directory_iterator("/proc/self/task")) {
+        const std::string id = task.path().filename().string();
+        std::ifstream comm(task.path() / "comm"), times(task.path() / "schedstat");
+        std::string name;
+        long long nanoseconds = 0;
+        std::getline(comm, name);
+        times >> nanoseconds;
+        if (id != audio && id != std::to_string(getpid()))
+            std::printf("thread %.6f %s\n", static_cast<double>(nanoseconds) / 1e9, name.c_str());
+    }
 }
 
 }  // namespace
@@ -215,21 +239,26 @@ int main(int count, char** words) {
                 static_cast<int>(first.engine.status().resort));
     if (const std::string kept = first.engine.contents(); !kept.empty()) std::printf("contents %s\n", kept.c_str());
     std::fflush(stdout);
-    std::atomic<bool> done{false};
+    std::atomic<bool> done{false}, counted{false};
+    std::atomic<long> audio_id{0};
     const auto begin = std::chrono::steady_clock::now();
     std::thread audio([&] {
         const bool guarded = number("guard", 0) != 0;
+        audio_id = syscall(SYS_gettid);
         void* volatile first = std::malloc(1);  // gives this thread its heap, which the host's own code uses
         std::free(first);
         if (guarded && !guard::forbid_system_calls()) std::_Exit(98);
         play(hosts);
         done = true;
-        while (guarded && done) {  // this thread may not even end
+        while (guarded || !counted) {  // this thread may not even end, or sleep
+            if (!guarded) std::this_thread::sleep_for(std::chrono::milliseconds(1));
         }
     });
     while (!done) std::this_thread::sleep_for(std::chrono::milliseconds(2));
     const std::chrono::duration<double> took = std::chrono::steady_clock::now() - begin;
     print(*hosts[0], took.count());
+    print_threads(std::to_string(audio_id));
+    counted = true;
     std::printf("caught %d %s\n", guard::caught(), guard::first());
     rusage use{};
     getrusage(RUSAGE_SELF, &use);
