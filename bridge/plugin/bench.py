@@ -152,17 +152,20 @@ def offline_speed(folder: Path) -> list[Measure]:
     np.broadcast_to(audio, (2, audio.shape[1])).astype("<f4").tofile(raw)
     seconds = audio.shape[1] / source.rate
     preset = load(["offline"])
-    begun = time.perf_counter()
-    notes = hear(open_audio(wav), preset.transcriber(), preset.latency.chunk_ms).notes
-    bounced = seconds / (time.perf_counter() - begun)
+    transcriber, took, notes = preset.transcriber(), [], 0
+    for _ in range(3):  # the first one warms up
+        begun = time.perf_counter()
+        notes = len(hear(open_audio(wav), transcriber, preset.latency.chunk_ms).notes)
+        took.append(time.perf_counter() - begun)
+    bounced = seconds / min(took)
     with sidecar_process("--preset", "offline") as sidecar:
         environment = os.environ | {"DAWBRIDGE_RUNTIME_DIR": str(sidecar.runtime_folder)}
         words = {"rate": source.rate, "block": 512, "preset": "offline", "offline": 1, "realtime": 0}
-        lines = host(environment, raw=raw, seconds=seconds + TAIL_S, **words)
-        through = (seconds + TAIL_S) / _figure(lines, "cost_us", "seconds")
-    ons = sum(words[0].isdigit() and int(words[1]) & 0xF0 == 0x90 for words in lines)
-    if ons != len(notes):
-        raise EngineError(f"{ons} notes came through the plug-in", why=f"bounce hears {len(notes)}")
+        runs = [host(environment, raw=raw, seconds=seconds + TAIL_S, **words) for _ in range(3)]
+        through = (seconds + TAIL_S) / min(_figure(lines, "cost_us", "seconds") for lines in runs)
+    ons = sum(words[0].isdigit() and int(words[1]) & 0xF0 == 0x90 for words in runs[0])
+    if ons != notes:
+        raise EngineError(f"{ons} notes came through the plug-in", why=f"bounce hears {notes}")
     return [
         Measure("bounce", bounced, "x real time"),
         Measure("offline through the plug-in", through, "x real time", 0.8 * bounced, lower=False),
