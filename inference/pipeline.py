@@ -117,6 +117,11 @@ class Stream:
         """Whole chunks ready to be stepped."""
         return 0 if self._ended else self._resampler.ready_after(self._waiting) // self.chunk
 
+    @property
+    def due(self) -> int:
+        """Host sample up to which audio must be pushed before there is another chunk."""
+        return self.origin + self._resampler.needed((self.pending + 1) * self.chunk)
+
     def push(self, audio: NDArray[np.floating[Any]]) -> None:
         """Take the next block `(channels, samples)`, float32, any number of samples."""
         if self._ended:
