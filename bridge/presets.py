@@ -40,13 +40,15 @@ Velocity = Annotated[int, msgspec.Meta(ge=1, le=127)]
 class SystemPreset(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Which system hears, with which weights; `sensitivity` 0..1 trades misses for false notes.
 
-    `tuning_hz` is the frequency of A4 of the instrument that is heard.
+    `tuning_hz` is the frequency of A4 of the instrument that is heard; `beats_ms` when beats are told, after
+    they sound or, negative, before.
     """
 
     name: str = "piano"
     weights: str | None = None
     sensitivity: Annotated[float, msgspec.Meta(ge=0, le=1)] = 0.5
     tuning_hz: Annotated[float, msgspec.Meta(ge=380, le=500)] = 440.0
+    beats_ms: Annotated[float, msgspec.Meta(ge=-1_000, le=2_000)] | None = None
 
 
 class LatencyPreset(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -110,6 +112,7 @@ class Preset(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         """The system of this preset, with its weights loaded."""
         from inference.pipeline import open_transcriber
 
+        beats_ms = self.system.beats_ms
         return open_transcriber(
             self.system.name,
             self.system.weights,
@@ -117,6 +120,7 @@ class Preset(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             sensitivity=self.system.sensitivity,
             decision_ms=self.latency.decision_ms,
             early_ms=self.latency.early_ms,
+            **({} if beats_ms is None else {"beats_ms": beats_ms}),
         )
 
 
