@@ -10,12 +10,14 @@ import subprocess
 import sys
 import time
 from fractions import Fraction
+from pathlib import Path
 
 import pytest
 
 from bridge.midi import read_midi
 from bridge.plugin import build, places
 from bridge.wire.client import Client, status
+from bridge.wire.connection import read_connection
 from bridge.wire.protocol import NoteOn
 from tests.plugin import native
 
@@ -148,6 +150,28 @@ def test_many_activations_leak_nothing():
             time.sleep(0.1)
         assert not status().sessions, "a session was left behind"
     assert many.connected and many.memory_kib < few.memory_kib + 16_384
+
+
+def test_instances_of_a_process_share_one_connection_and_all_are_heard():
+    with native.sidecar():
+        port = int(read_connection().endpoint.rpartition(":")[2])
+        words = [native.fake_host(), "seconds=4", "instances=5", "clicks=6000"]
+        with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as host:
+            deadline = time.monotonic() + 20
+            while len(sessions := status().sessions) < 5 or any(s.notes < 3 for s in sessions):
+                assert time.monotonic() < deadline and host.poll() is None, sessions
+                time.sleep(0.1)
+            assert connections_to(port, host.pid) == 1
+            played = native.Played(host.communicate(timeout=30)[0])
+    assert played.wrong == 0 and len(played.ons) > 10
+
+
+def connections_to(port: int, pid: int) -> int:
+    """TCP connections of a process to a port of this machine."""
+    links = (os.readlink(entry) for entry in Path(f"/proc/{pid}/fd").iterdir() if entry.is_symlink())
+    sockets = {link[8:-1] for link in links if link.startswith("socket:[")}
+    rows = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
+    return sum(row[9] in sockets and int(row[2].split(":")[1], 16) == port for row in rows)
 
 
 def test_a_project_keeps_its_preset_by_value_and_says_when_it_cannot(tmp_path, monkeypatch):

@@ -15,7 +15,7 @@ constexpr size_t most_backlog = 1 << 16;
 }  // namespace
 
 Link::Link(Exchange& exchange, std::shared_ptr<Port> port, Hello wish)
-    : exchange_(exchange), port_(std::move(port)), wish_(std::move(wish)) {}
+    : exchange_(exchange), port_(std::move(port)), wish_(std::move(wish)), asked_(wish_) {}
 
 Link::~Link() { disconnect(); }
 
@@ -73,6 +73,10 @@ void Link::connect(const Connection& connection) {
     seq_ = 0;
     forget_sent();
     configuring_ = false;
+    wish_.presets = asked_.presets;  // what another sidecar did not have, this one may
+    wish_.contents = asked_.contents;
+    resort_ = Resort::none;
+    regret_.clear();
     port_->state = State::greeting;
     say(encode(wish_));
 }

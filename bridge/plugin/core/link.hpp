@@ -34,9 +34,6 @@ public:
     const Welcome& welcome() const { return welcome_; }   // of the latest session
     uint64_t welcomes() const { return welcomes_; }
     const std::string& trouble() const { return trouble_; }
-
-    // What is heard with: what was asked for, or what could be had instead.
-    Resort resort() const { return resort_; }
     const Hello& wish() const { return wish_; }
 
 private:
@@ -66,6 +63,7 @@ private:
     Exchange& exchange_;
     const std::shared_ptr<Port> port_;
     Hello wish_;
+    const Hello asked_;  // as it was before anything else had to do
     std::shared_ptr<Wire> wire_;
     int line_ = 0;
     Welcome welcome_;
