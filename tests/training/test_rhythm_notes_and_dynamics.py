@@ -38,8 +38,7 @@ CLEAN = SpoilConfig(0, 0, 0, 0, 1, 1)
 
 def test_notes_and_targets_of_an_excerpt_belong_together():
     notes, beats = piece()
-    frames, beat, downbeat, tempo = excerpt(notes, beats, 20.0, 50, CLEAN, np.random.default_rng(3))
-    assert set(tempo[~np.isnan(tempo)].tolist()) == {16.0}, "120 is two octaves above 30"
+    frames, beat, downbeat = excerpt(notes, beats, 20.0, 50, CLEAN, np.random.default_rng(3))
     assert frames.shape == (1_000, 91) and beat.sum() > 20 and beat.sum() >= 3 * downbeat.sum() > 0
     at = np.flatnonzero(beat)
     low = frames[:, :30].any(1)  # the bass, in any key
