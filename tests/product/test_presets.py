@@ -130,3 +130,16 @@ def test_the_preset_opens_its_system(folder, monkeypatch):
     assert asked == [
         (("piano", None), {"pedal": "raw", "sensitivity": 0.5, "decision_ms": None, "early_ms": None})
     ]
+
+
+def test_a_preset_says_when_beats_are_told(folder, monkeypatch):
+    asked = []
+    monkeypatch.setattr("inference.pipeline.open_transcriber", lambda *a, **k: asked.append(k))
+    path = folder / "systems" / "ahead.toml"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text('name = "rhythm"\nbeats_ms = -50\n')
+    presets.load(["ahead"]).transcriber()
+    assert asked[0]["beats_ms"] == -50.0
+    path.write_text('name = "rhythm"\nbeats_ms = -5000\n')
+    with pytest.raises(PresetError, match="not valid"):
+        presets.load(["ahead"])
