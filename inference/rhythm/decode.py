@@ -38,6 +38,7 @@ class DecodeSettings:
         noted_bias: `beat_bias` where notes are known.
         noted_beats: weight of what notes say of beats, beside what the sound says; so
             `noted_bars` of bars, and `noted_tempo` of the tempo, which then need not be usual.
+        noted_bars_bias: logit above which notes rather begin a bar.
         meter_change: cost of another meter from one bar to the next.
         pause: cost of going on elsewhere, in another tempo, after any time.
         certain: mean confidence below which a stretch of beats is no music to count along with.
@@ -57,6 +58,7 @@ class DecodeSettings:
     noted_bias: float = -1.0
     noted_beats: float = 1.0
     noted_bars: float = 1.5
+    noted_bars_bias: float = -1.5
     noted_tempo: float = 1.0
     meter_change: float = 6.0
     pause: float = 8.0

@@ -38,7 +38,7 @@ TRIED: dict[str, tuple[float, ...]] = {
     "noted_beats": (0.0, 0.5, 1.0),
     "noted_bias": (-1.5, -1.0, -0.5),
     "noted_tempo": (0.3, 0.6, 1.0),
-    "noted_bars": (1.0, 2.0, 3.0),
+    "noted_bars_bias": (-2.0, -1.5, -1.0),
 }
 """Settings of the decoder that are tried, one after the other."""
 BEGIN_S, END_S = 15.0, 75.0

@@ -158,7 +158,8 @@ class RhythmListener:
         frames = beat_frames(beats, self.config)
         logits = hear_bars(self.bars, found.seen, frames)
         if found.noted is not None:
-            logits = logits + self.settings.noted_bars * near(found.noted.downbeat, frames)
+            said = near(found.noted.downbeat, frames) - self.settings.noted_bars_bias
+            logits = logits + self.settings.noted_bars * said
         times = np.array([beat.time / self.rate for beat in beats])
         logits = self.hints.began(logits, times, max(self.settings.meters))
         return place_bars(beats, logits, self.settings)
