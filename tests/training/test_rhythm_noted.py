@@ -5,16 +5,20 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from pedalboard.io import AudioFile
 
+from bridge import cli
 from inference.events import Events, Note
 from inference.follow import FollowingTranscriber
 from inference.pipeline import Stream, advance
+from inference.rhythm import evaluate_live
 from inference.rhythm.config import FUSED
 from inference.rhythm.counting import CUES, CountingNetwork, hear_tempo, tempo_cues
 from inference.rhythm.decode import DecodeSettings, decode
 from inference.rhythm.evaluate_live import follow, listen
 from inference.rhythm.follower import Follower
 from inference.rhythm.listener import Frames, RhythmListener
+from inference.rhythm.material import pieces
 from inference.rhythm.network import RhythmNetwork
 from inference.rhythm.noted import FEWEST, hear_notes
 from inference.rhythm.pointer import PointerSettings
@@ -159,3 +163,51 @@ def test_replayed_notes_are_followed_as_in_one_stream():
     told += [*advance([stream])[0].beats, *stream.finish().beats]
     assert [beat for beat, _ in found] == told and len(told) > 5
     assert 0 < core < 1
+
+
+@pytest.fixture
+def data(tmp_path):
+    """A recording of tones on its beats, where measurements look for it."""
+    folder = tmp_path / "maps" / "software" / "validation"
+    folder.mkdir(parents=True)
+    times = np.arange(0.5, 15, 0.5)
+    audio = np.zeros(16 * 16_000, np.float32)
+    for index, time in enumerate(times):
+        t = np.arange(8_000) / 16_000
+        tone = sum(np.sin(2 * np.pi * 220 * (1 + index % 3) * k * t) / k for k in range(1, 6))
+        begin = round(time * 16_000)
+        audio[begin : begin + 8_000] += (0.2 * np.exp(-6 * t) * tone).astype(np.float32)
+    soundfile(folder / "take.wav", audio)
+    rows = [f"{time:.3f}\t{time:.3f}\t{'b' if i % 4 else 'db'}" for i, time in enumerate(times)]
+    (folder / "take.beats.tsv").write_text("\n".join(rows))
+    return tmp_path
+
+
+def soundfile(path, audio):
+    with AudioFile(str(path), "w", 16_000, 1) as file:
+        file.write(audio[None])
+
+
+def test_each_time_of_telling_has_its_scores(data):
+    found = evaluate_live.run(data, told=(-100.0, 240.0), chunk_ms=100)
+    assert list(found) == [-100.0, 240.0]
+    (early,), (late,) = (sets["software-validation"] for sets in found.values())
+    assert early.reference == late.reference == 29 and 0 < late.core < 0.5
+    assert not early.told_ms >= late.told_ms
+    assert evaluate_live.latency_table(found, "software-validation").count("\n") == 3
+
+
+def test_what_is_measured_must_be_there(data, tmp_path):
+    (piece,) = pieces(data)
+    assert piece.name == "take" and len(piece.beats) == 29 and len(piece.load()) == 16 * 16_000
+    with pytest.raises(FileNotFoundError, match="no SoundFont"):
+        list(pieces(data, soundfont=tmp_path / "none.sf2"))
+    with pytest.raises(FileNotFoundError, match="no recordings"):
+        list(pieces(data, ["disklavier-dev"]))
+
+
+@pytest.mark.parametrize(
+    "wrong", [["--latencies"], ["--live", "--latencies", "--beats-ms", "10"], ["--plot"], ["--set", "x"]]
+)
+def test_options_that_do_not_go_together_are_refused(data, wrong):
+    assert cli.run(["evaluate", "rhythm", "--data", str(data), *wrong]) == 2
