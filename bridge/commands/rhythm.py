@@ -118,6 +118,12 @@ def _data_or_trouble() -> Iterator[None]:
 @click.option("--data", type=FOLDER, required=True, help="Folder of recordings, performances and pianos.")
 @click.option("--work", type=FOLDER, required=True, help="Folder of the run; one that exists is resumed.")
 @click.option("--minutes", type=click.FloatRange(min=0, min_open=True), default=60.0, help="Time to train.")
+@click.option(
+    "--notes-minutes",
+    type=click.FloatRange(min=0),
+    default=60.0,
+    help="Time to train the network over notes, after that; 0: none.",
+)
 @click.option("--config", default="fused", metavar="NAME", help="Which network.")
 @click.option("--start", metavar="NAME|FILE", help="Weights to begin from.  [default: chance]")
 @click.option("--learning-rate", type=click.FloatRange(0, min_open=True), help="At its highest.")
@@ -127,6 +133,7 @@ def train_rhythm(
     data: Path,
     work: Path,
     minutes: float,
+    notes_minutes: float,
     config: str,
     start: str | None,
     learning_rate: float | None,
@@ -141,7 +148,7 @@ def train_rhythm(
     from inference.rhythm.train import RhythmRun, run
 
     check_training(config, CONFIGS, data, start)
-    settings = RhythmRun(data, work, config=config, seed=seed, start=start)
+    settings = RhythmRun(data, work, config=config, seed=seed, start=start, struck_minutes=notes_minutes)
     loop = replace(settings.loop, minutes=minutes)
     if learning_rate is not None:
         loop = replace(loop, learning_rate=learning_rate)

@@ -35,12 +35,10 @@ class DecodeSettings:
         downbeat_weight: of the bar against the beat.
         jump: cost of the squared logarithm of two successive intervals' ratio.
         usual_bpm: tempo that costs nothing, and `unusual` what the squared octaves away from it cost.
-        sound_weight: of what the sound says of beats, if notes are known too.
-        notes_weight: of what notes say of beats.
-        tempo_weight: of what notes say of the tempo.
-        unusual_noted: `unusual` where notes say what the tempo is.
-        bars_weight: of what the sound says of bars, if notes are known too.
-        noted_bars_weight: of what notes say of bars.
+        noted_bias: `beat_bias` where notes are known.
+        noted_beats: weight of what notes say of beats, beside what the sound says; so
+            `noted_bars` of bars, and `noted_tempo` of the tempo, which then need not be usual.
+        noted_bars_bias: logit above which notes rather begin a bar.
         meter_change: cost of another meter from one bar to the next.
         pause: cost of going on elsewhere, in another tempo, after any time.
         certain: mean confidence below which a stretch of beats is no music to count along with.
@@ -57,12 +55,11 @@ class DecodeSettings:
     jump: float = 30.0
     usual_bpm: float = 110.0
     unusual: float = 0.3
-    sound_weight: float = 1.0
-    notes_weight: float = 1.0
-    tempo_weight: float = 1.0
-    unusual_noted: float = 0.0
-    bars_weight: float = 1.0
-    noted_bars_weight: float = 0.5
+    noted_bias: float = -1.0
+    noted_beats: float = 1.0
+    noted_bars: float = 1.5
+    noted_bars_bias: float = -1.5
+    noted_tempo: float = 1.0
     meter_change: float = 6.0
     pause: float = 8.0
     certain: float = 0.4
@@ -100,7 +97,7 @@ def decode(
         downbeat: likewise.
         settings: see `DecodeSettings`.
         config: gives the frame rate.
-        tempo: logarithm of the probability of each tempo of `tempo_place`, `(frames, tempi)`.
+        tempo: what each tempo costs, `(frames, TEMPI)`, 0 or less.
     """
     if len(beat) < 2:
         return ()
@@ -108,7 +105,7 @@ def decode(
     frames = candidates(beat)
     earned = np.clip(beat[frames] - settings.beat_bias, -settings.beat_limit, settings.beat_limit)
     earned = earned[:, None] + _bar_scores(downbeat, places, settings)[frames]
-    told = None if tempo is None else settings.tempo_weight * tempo[frames]
+    told = None if tempo is None else settings.noted_tempo * tempo[frames]
     path = _best_path(frames, earned, places, settings, config, told)
     found = [
         Beat(_time(beat, frame, config), int(places.position[k]), int(places.of[k]), _confidence(beat, frame))

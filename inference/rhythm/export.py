@@ -13,9 +13,10 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from inference import weights
-from inference.rhythm import BARS, DYNAMICS, NOTED, TUNED
+from inference.rhythm import BARS, COUNTING, DYNAMICS, NOTED, TUNED
 from inference.rhythm.bars import BarNetwork
 from inference.rhythm.config import CONFIGS, FrontEndConfig
+from inference.rhythm.counting import CountingNetwork
 from inference.rhythm.decode import DecodeSettings
 from inference.rhythm.dynamics import DynamicsNetwork, DynamicsSettings
 from inference.rhythm.evaluate import f1, seconds
@@ -34,6 +35,10 @@ TRIED: dict[str, tuple[float, ...]] = {
     "beat_bias": (-0.4, 0.0, 0.3),
     "jump": (15.0, 30.0, 60.0),
     "meter_change": (3.0, 6.0, 12.0),
+    "noted_beats": (0.0, 0.5, 1.0),
+    "noted_bias": (-1.5, -1.0, -0.5),
+    "noted_tempo": (0.3, 0.6, 1.0),
+    "noted_bars_bias": (-2.0, -1.5, -1.0),
 }
 """Settings of the decoder that are tried, one after the other."""
 BEGIN_S, END_S = 15.0, 75.0
@@ -72,9 +77,10 @@ def export(
         dynamics = DynamicsNetwork()
         tensors |= _into(dynamics, torch.load(folder / "dynamics.pt", weights_only=True), DYNAMICS)
     if (folder / STRUCK_FOLDER / "checkpoint.pt").is_file():
-        struck = StruckNetwork(STRUCK[STRUCK_CONFIG])
-        stored = torch.load(folder / STRUCK_FOLDER / "checkpoint.pt", weights_only=True)
-        tensors |= _into(struck, stored["average"], NOTED)
+        struck, own = (StruckNetwork(STRUCK[STRUCK_CONFIG]), CountingNetwork()), folder / STRUCK_FOLDER
+        stored = torch.load(own / "checkpoint.pt", weights_only=True)
+        tensors |= _into(struck[0], stored["average"], NOTED)
+        tensors |= _into(struck[1], torch.load(own / "counting.pt", weights_only=True), COUNTING)
     listener = RhythmListener(network, bars=bars, dynamics=dynamics, struck=struck)
     music = validation_music(listener, data, folder / "banks.npz")
     settings = tune(music, listener, progress)

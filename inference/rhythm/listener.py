@@ -15,6 +15,7 @@ from inference.events import Beat, Events, Lane, LanePoint, Note
 from inference.features import Carried
 from inference.rhythm.bars import BarNetwork, beat_frames, hear_bars, near, place_bars
 from inference.rhythm.config import Input, Task
+from inference.rhythm.counting import CountingNetwork
 from inference.rhythm.decode import DecodeSettings, decode
 from inference.rhythm.dynamics import DynamicsNetwork, DynamicsSettings, decode_dynamics, hear_dynamics, level
 from inference.rhythm.hints import Hints
@@ -78,7 +79,7 @@ class RhythmListener:
         bars: BarNetwork | None = None,
         dynamics: DynamicsNetwork | None = None,
         *,
-        struck: StruckNetwork | None = None,
+        struck: tuple[StruckNetwork, CountingNetwork] | None = None,
         loudness: DynamicsSettings | None = None,
         hints: Hints | None = None,
     ) -> None:
@@ -88,7 +89,7 @@ class RhythmListener:
         self.network, self.settings = network.eval(), settings or DecodeSettings()
         self.bars = None if bars is None else bars.eval()
         self.dynamics = None if dynamics is None else dynamics.eval()
-        self.struck = None if struck is None else struck.eval()
+        self.struck = None if struck is None else (struck[0].eval(), struck[1].eval())
         self.loudness, self.hints = loudness or DynamicsSettings(), hints or Hints()
         self.config = config
         self.rate, self.hop = config.rate, config.hop
@@ -140,8 +141,8 @@ class RhythmListener:
         """Beats in bars, times in samples at `rate`; none where there is nothing to count along with."""
         beat, tempo, settings = found.beat, None, self.settings
         if found.noted is not None:
-            beat = settings.sound_weight * beat + settings.notes_weight * found.noted.beat
-            tempo, settings = found.noted.tempo, replace(settings, unusual=settings.unusual_noted)
+            beat, tempo = beat + settings.noted_beats * found.noted.beat, found.noted.tempo
+            settings = replace(settings, beat_bias=settings.noted_bias, unusual=0.0)
         drawn = self.hints.led(beat, self.config)
         if self.bars is None:
             beats = decode(drawn, found.downbeat, settings, self.config, tempo)
@@ -157,9 +158,8 @@ class RhythmListener:
         frames = beat_frames(beats, self.config)
         logits = hear_bars(self.bars, found.seen, frames)
         if found.noted is not None:
-            logits = self.settings.bars_weight * logits + self.settings.noted_bars_weight * near(
-                found.noted.downbeat, frames
-            )
+            said = near(found.noted.downbeat, frames) - self.settings.noted_bars_bias
+            logits = logits + self.settings.noted_bars * said
         times = np.array([beat.time / self.rate for beat in beats])
         logits = self.hints.began(logits, times, max(self.settings.meters))
         return place_bars(beats, logits, self.settings)
@@ -173,7 +173,7 @@ class RhythmListener:
         """The same with what the notes say, times in samples at `rate`."""
         if self.struck is None:
             return found
-        return replace(found, noted=hear_notes(self.struck, notes, len(found.beat), self.config))
+        return replace(found, noted=hear_notes(*self.struck, notes, len(found.beat), self.config))
 
     def frames(self, powers: Tensor) -> Frames:
         """What the network thinks of band powers `(1, frames, bands)`, window by window."""

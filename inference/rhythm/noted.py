@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from inference.events import Note
 from inference.rhythm.config import FrontEndConfig
+from inference.rhythm.counting import CountingNetwork, hear_tempo, tempo_cues
 from inference.rhythm.struck import StruckNetwork, struck_frames
 
 FEWEST = 8
@@ -23,17 +24,15 @@ _WINDOW, _EDGE = 12_000, 600
 """Frames that are thought about at once, and what they need on each side."""
 _LATE_FRAMES = 1.55
 """By which the network over sound is late; what the notes say is put there."""
-_AROUND = 500
-"""Frames on each side over which the tempo is averaged."""
-_LOCAL, _LEAST = 0.5, 0.002
-"""Share of the tempo nearby against that of the whole recording, and what any tempo has."""
+_LEAST = 0.05
+"""Probability that any tempo has beside what the notes say."""
 
 Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
 class Noted:
-    """Logits of beats and downbeats `(frames,)`, and log probabilities of tempi `(frames, tempi)`."""
+    """Logits of beats and downbeats `(frames,)`, and what each tempo costs `(frames, TEMPI)`, 0 or less."""
 
     beat: Floats
     downbeat: Floats
@@ -45,12 +44,17 @@ class Noted:
 
 
 def hear_notes(
-    network: StruckNetwork, notes: Sequence[Note], frames: int, config: FrontEndConfig
+    network: StruckNetwork,
+    counting: CountingNetwork,
+    notes: Sequence[Note],
+    frames: int,
+    config: FrontEndConfig,
 ) -> Noted | None:
     """What the notes say; None if there are too few.
 
     Args:
-        network: one that hears what comes, and tells tempi; as many frames a second as `config`.
+        network: hears what comes too, as many frames a second as `config` has.
+        counting: tells how fast they are counted.
         notes: of the whole recording, times in samples at `config.rate`.
         frames: of the recording.
         config: of the network over sound.
@@ -58,12 +62,13 @@ def hear_notes(
     if len(notes) < FEWEST:
         return None
     rows = np.array([(note.onset, note.pitch, note.velocity) for note in notes], np.float64)
-    at = np.rint(rows[:, 0] / config.hop).astype(np.int64)
-    keys = struck_frames(at, rows[:, 1].astype(np.int64), rows[:, 2].astype(np.float32), frames)
+    rows = rows[np.argsort(rows[:, 0], kind="stable")]
+    at, pitch = np.rint(rows[:, 0] / config.hop).astype(np.int64), rows[:, 1].astype(np.int64)
+    keys = struck_frames(at, pitch, rows[:, 2].astype(np.float32), frames)
     logits = np.concatenate([_window(network, keys, first) for first in range(0, frames, _WINDOW)])
     late = np.arange(frames) - _LATE_FRAMES
     beat, downbeat = (np.interp(late, np.arange(frames), logits[:, column]) for column in (0, 1))
-    return Noted(beat, downbeat, _tempi(logits[:, 2:]))
+    return Noted(beat, downbeat, _tempi(counting, at, pitch, rows[:, 2], frames))
 
 
 def _window(network: StruckNetwork, keys: NDArray[np.float32], first: int) -> NDArray[np.float32]:
@@ -74,13 +79,18 @@ def _window(network: StruckNetwork, keys: NDArray[np.float32], first: int) -> ND
     return found
 
 
-def _tempi(logits: NDArray[np.float32]) -> NDArray[np.float32]:
-    odds = np.exp(logits - logits.max(1, keepdims=True))
-    odds /= odds.sum(1, keepdims=True)
-    sums = np.concatenate([np.zeros((1, odds.shape[1])), np.cumsum(odds, 0, np.float64)])
-    index = np.arange(len(odds))
-    first, last = np.maximum(index - _AROUND, 0), np.minimum(index + _AROUND + 1, len(odds))
-    near = (sums[last] - sums[first]) / (last - first)[:, None]
-    mixed = _LOCAL * near + (1 - _LOCAL) * odds.mean(0) + _LEAST
-    found: NDArray[np.float32] = np.log(mixed).astype(np.float32)
-    return found
+def _tempi(
+    counting: CountingNetwork, at: NDArray[np.int64], pitch: NDArray[np.int64], velocity: Floats, frames: int
+) -> NDArray[np.float32]:
+    """What each tempo costs at each frame, by the window whose middle is nearest."""
+    begins = [*range(0, max(frames - _WINDOW, 1), _WINDOW // 2), max(frames - _WINDOW, 0)]
+    rows = []
+    for begin in begins:
+        inside = (at >= begin) & (at < begin + _WINDOW)
+        found = tempo_cues(at[inside] - begin, pitch[inside], velocity[inside], min(_WINDOW, frames))
+        odds = hear_tempo(counting, found) + _LEAST
+        rows.append(np.log(odds / odds.max()))
+    middles = np.array(begins) + _WINDOW / 2
+    nearest = np.abs(np.arange(frames)[:, None] - middles).argmin(1)
+    cost: NDArray[np.float32] = np.array(rows, np.float32)[nearest]
+    return cost

@@ -17,7 +17,6 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from inference.rhythm.tempi import TEMPI
 from inference.streaming import Streaming
 
 LOWEST, KEYS = 21, 88
@@ -36,7 +35,6 @@ class StruckConfig:
         depth: layers, each looking twice as far back as the one before.
         behind: frames by which the answer is late, so that a chord can be complete.
         causal: whether nothing later than that is looked at.
-        tempi: tempi that are told apart, see `tempo_place`; 0: none is told.
     """
 
     name: str = "struck-live"
@@ -45,20 +43,18 @@ class StruckConfig:
     depth: int = 9
     behind: int = 3
     causal: bool = True
-    tempi: int = 0
 
 
 LIVE = StruckConfig()
-WHOLE = StruckConfig("struck-whole", channels=64, behind=0, causal=False, tempi=TEMPI)
+WHOLE = StruckConfig("struck-whole", channels=64, behind=0, causal=False)
 STRUCK = {config.name: config for config in (LIVE, WHOLE)}
 
 
 class Thought(NamedTuple):
-    """Logits per frame: of a beat, of a downbeat, each `(batch, frames)`, and of tempi `(..., tempi)`."""
+    """Logits per frame of a beat and of a downbeat, each `(batch, frames)`."""
 
     beat: Tensor
     downbeat: Tensor
-    tempo: Tensor
 
 
 class Dilated(Streaming[Tensor]):
@@ -96,7 +92,7 @@ class Dilated(Streaming[Tensor]):
 
 
 class StruckNetwork(Streaming[tuple[Tensor, ...]]):
-    """Frames of keys `(batch, frames, KEYS + EXTRAS)` to logits `(batch, frames, 2 + tempi)`, see `Thought`.
+    """Frames of keys `(batch, frames, KEYS + EXTRAS)` to logits `(batch, frames, 2)`, see `Thought`.
 
     The answer for frame n comes with frame `n + behind`.
     """
@@ -109,7 +105,7 @@ class StruckNetwork(Streaming[tuple[Tensor, ...]]):
             Dilated(config.channels, 2**level, config.causal) for level in range(config.depth)
         )
         self.norm = nn.LayerNorm(config.channels)
-        self.leave = nn.Linear(config.channels, 2 + config.tempi)
+        self.leave = nn.Linear(config.channels, 2)
 
     def init_state(self, batch: int) -> tuple[Tensor, ...]:
         return tuple(layer.init_state(batch) for layer in self.layers)  # type: ignore[operator]
@@ -131,7 +127,7 @@ class StruckNetwork(Streaming[tuple[Tensor, ...]]):
     def think(self, x: Tensor) -> Thought:
         """The whole input's logits, each at its own frame."""
         logits = self(F.pad(x, (0, 0, 0, self.latency)))[:, self.latency :]
-        return Thought(logits[..., 0], logits[..., 1], logits[..., 2:])
+        return Thought(logits[..., 0], logits[..., 1])
 
 
 class QuickStep:

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from inference import weights
-from inference.rhythm import train_dynamics, train_struck
+from inference.rhythm import train_counting, train_dynamics, train_struck
 from inference.rhythm.config import CONFIGS, Input
 from inference.rhythm.losses import LossConfig, rhythm_loss
 from inference.rhythm.mix import Mix, MixConfig
@@ -55,7 +55,7 @@ class RhythmRun:
     marked_per_piece: int = 2
     """Performances of each score with dynamics from which these are learned; 0: they are not."""
     struck_minutes: float = 60.0
-    """How long the network over notes is trained beside it; 0: it is not."""
+    """How long the network over notes is trained beside it, and the one that counts; 0: they are not."""
 
 
 def run(settings: RhythmRun) -> Progress:
@@ -93,7 +93,11 @@ def run(settings: RhythmRun) -> Progress:
         found = train_dynamics.collect(marked, mix.sampler, mix.augment, mix.front_end, seed, log.info)
         torch.save(train_dynamics.fit(found).state_dict(), settings.folder / "dynamics.pt")
     if settings.struck_minutes:
-        train_struck.run(_struck_run(settings))
+        own = _struck_run(settings)
+        train_struck.run(own)
+        played = train_struck.open_pieces(own.data, own.folder, own.every)[0]
+        counting = train_counting.fit(train_counting.collect(played, seed=settings.seed))
+        torch.save(counting.state_dict(), own.folder / "counting.pt")
     return progress
 
 
@@ -105,8 +109,7 @@ def _struck_run(settings: RhythmRun) -> train_struck.StruckRun:
         STRUCK_CONFIG,
         settings.seed,
         loop,
-        # In another tempo, music would be counted in another way.
-        train_struck.SpoilConfig(slowest=0.85, fastest=1.18),
+        train_counting.SPOIL,
         pop=0.06,
     )
 

@@ -10,14 +10,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from numpy.random import Generator
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from inference.rhythm.losses import tolerant_bce
 from inference.rhythm.struck import STRUCK, StruckNetwork, struck_frames
-from inference.rhythm.tempi import tempo_place
 from inference.training.beats import BeatTable, beats_file, read_beats
 from inference.training.corpus import load_performances, open_performances, save_performances
 from inference.training.loop import LoopConfig, Progress, train
@@ -57,18 +54,12 @@ class StruckRun:
     """Of how many songs of POP909 one is read: they are much alike."""
 
 
-_AROUND = 4
-"""Beats on each side whose middle interval is the tempo."""
-_TEMPO_WEIGHT = 0.25
-
-
 class StruckBatch(NamedTuple):
-    """Frames `(batch, frames, keys)` and targets `(batch, frames)`; the tempo as its place among all."""
+    """Frames `(batch, frames, keys)` and targets `(batch, frames)`."""
 
     frames: Tensor
     beat: Tensor
     downbeat: Tensor
-    tempo: Tensor
 
 
 Piece = tuple[NoteTable, BeatTable]
@@ -132,8 +123,8 @@ def batches(settings: StruckRun, pools: Sequence[Sequence[Piece]]) -> Iterator[S
 
 def excerpt(
     notes: NoteTable, beats: BeatTable, seconds: float, rate: int, spoil: SpoilConfig, random: Generator
-) -> tuple[Any, Any, Any, Any]:
-    """A part of a performance in another tempo and key: frames, beats, downbeats, tempi."""
+) -> tuple[Any, Any, Any]:
+    """A part of a performance in another tempo and key: frames, beats, downbeats."""
     stretch = float(np.exp(random.uniform(np.log(spoil.slowest), np.log(spoil.fastest))))
     start = random.uniform(-4, max(float(beats.time[-1]) - 0.6 * seconds / stretch, 0.0))
     count = int(seconds * rate)
@@ -147,19 +138,7 @@ def excerpt(
         target[place[(place >= 0) & (place < count)]] = 1
     if not beats.downbeat.any():
         targets[1][:] = np.nan
-    return frames, targets[0], targets[1], local_tempo(beats.time, count, rate)
-
-
-def local_tempo(beats: NDArray[np.float64], count: int, rate: int) -> NDArray[np.float32]:
-    """Place of the tempo around each frame `(count,)`, see `tempo_place`; NaN before the beats and after."""
-    intervals = np.diff(beats)
-    around = np.lib.stride_tricks.sliding_window_view(
-        np.pad(intervals, _AROUND, mode="edge"), 2 * _AROUND + 1
-    )
-    index = np.searchsorted(beats, np.arange(count) / rate, "right") - 1
-    inside = (index >= 0) & (index < len(intervals))
-    place = tempo_place(np.median(around, 1))[np.clip(index, 0, len(intervals) - 1)]
-    return np.where(inside, place, np.nan).astype(np.float32)
+    return frames, targets[0], targets[1]
 
 
 def spoilt(notes: NoteTable, spoil: SpoilConfig, random: Generator) -> tuple[Any, Any, Any]:
@@ -179,21 +158,9 @@ def spoilt(notes: NoteTable, spoil: SpoilConfig, random: Generator) -> tuple[Any
 
 
 def struck_loss(network: nn.Module, batch: StruckBatch) -> dict[str, Tensor]:
-    """Losses of beats, downbeats and, if the network tells it, the tempo, and their sum as `total`."""
+    """Losses of beats and downbeats, and their sum as `total`."""
     assert isinstance(network, StruckNetwork)
     thought = network.think(batch.frames)
-    losses = {
-        "beat": tolerant_bce(thought.beat, batch.beat, 17.0),
-        "downbeat": tolerant_bce(thought.downbeat, batch.downbeat, 60.0),
-    }
-    if network.config.tempi:
-        losses["tempo"] = _TEMPO_WEIGHT * tempo_loss(thought.tempo, batch.tempo)
-    return {"total": torch.stack(list(losses.values())).sum(), **losses}
-
-
-def tempo_loss(logits: Tensor, place: Tensor) -> Tensor:
-    """Cross-entropy `(batch, frames, tempi)` with tempi near the true place `(batch, frames)`, if known."""
-    known = ~torch.isnan(place)
-    last = logits.shape[-1] - 1
-    near = torch.arange(last + 1) - place[known].clamp(0, last)[:, None]
-    return F.cross_entropy(logits[known], torch.softmax(-0.5 * near.square(), -1))
+    beat = tolerant_bce(thought.beat, batch.beat, 17.0)
+    downbeat = tolerant_bce(thought.downbeat, batch.downbeat, 60.0)
+    return {"total": beat + downbeat, "beat": beat, "downbeat": downbeat}

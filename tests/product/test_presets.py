@@ -162,3 +162,16 @@ def test_a_preset_by_value_that_means_nothing_here_is_refused_in_plain_words(tex
     with pytest.raises(PresetError) as error:
         presets.by_value(text)
     assert words in str(error.value) and error.value.remedy
+
+
+def test_a_preset_says_when_beats_are_told(folder, monkeypatch):
+    asked = []
+    monkeypatch.setattr("inference.pipeline.open_transcriber", lambda *a, **k: asked.append(k))
+    path = folder / "systems" / "ahead.toml"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text('name = "rhythm"\nbeats_ms = -50\n')
+    presets.load(["ahead"]).transcriber()
+    assert asked[0]["beats_ms"] == -50.0
+    path.write_text('name = "rhythm"\nbeats_ms = -5000\n')
+    with pytest.raises(PresetError, match="not valid"):
+        presets.load(["ahead"])

@@ -249,6 +249,14 @@ def test_a_bounce_with_a_tempo_map_sounds_as_one_without(take, tmp_path):
         assert a.pitch == b.pitch and abs(a.onset - b.onset) < 1_000
 
 
+def test_a_bounce_tells_its_listener_the_notes(take, monkeypatch):
+    listener = Metronome(8_000, 60)
+    monkeypatch.setattr(bouncing, "open_listener", lambda options: listener)
+    bounce(["take.wav"], "map", BounceOptions(rhythm=RhythmOptions()))
+    assert [round(note.onset / listener.rate, 2) for note in listener.notes[:3]] == [0.5, 1.0, 1.5]
+    assert len(listener.notes) == 19
+
+
 def test_without_beats_the_tempo_is_left_alone(take, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(bouncing, "open_listener", lambda options: Metronome(8_000, 0))
     assert cli.run(["bounce", "take.wav", "-o", "out", "--tempo-map"]) == 0
