@@ -18,6 +18,7 @@ import zmq
 from bridge.bench import Measure
 from bridge.errors import LinkError
 from bridge.wire import protocol as wire
+from bridge.wire.blocks import Block, joined, leading
 from bridge.wire.client import status
 from bridge.wire.connection import Connection, read_connection
 from bridge.wire.link import Link, State
@@ -36,6 +37,7 @@ class Sidecar:
     pid: int
     connection: Connection
     ready_s: float
+    runtime_folder: Path
 
 
 def sidecar_measures(count: int, seconds: float) -> list[Measure]:
@@ -58,16 +60,13 @@ def sidecar_measures(count: int, seconds: float) -> list[Measure]:
         report = status(sidecar.connection, timeout_s=10)
         play(links, SETTLE_S / 4, apart=True)
         many_hosts = _late_answers(sidecar.connection, links, seconds, apart=True)
-    blocks = count * WINDOWS * round(seconds / WINDOWS * RATE / BLOCK)
     slowest = max(s.queue_us[1] for s in report.sessions) / 1000
     measures = [
         Measure("serve ready", sidecar.ready_s, "s", 5.0),
-        Measure(f"{count} streams of one host: late answers, best window", float(min(one_host)), "", 0.0),
-        Measure(f"{count} streams of one host: late answers of {blocks}", float(sum(one_host)), ""),
+        *_late_measures(f"{count} streams of one host", one_host),
         Measure(f"{count} streams of one host: wait in queue p99", slowest, "ms"),
         Measure(f"{count} streams of one host: load of the busiest worker", report.load, ""),
-        Measure(f"{count} streams of {count} hosts: late answers, best window", float(min(many_hosts)), ""),
-        Measure(f"{count} streams of {count} hosts: late answers of {blocks}", float(sum(many_hosts)), ""),
+        *_late_measures(f"{count} streams of {count} hosts", many_hosts),
     ]
     if alone is not None and together is not None and count > 1:
         each = max(0.0, (together - alone) / (count - 1))
@@ -96,8 +95,8 @@ def sidecar_process(*arguments: str) -> Iterator[Sidecar]:
             if not line:
                 trouble = process.stderr.read().decode(errors="replace") if process.stderr else ""
                 raise LinkError("the sidecar does not start", why=trouble, remedy="Run: dawbridge doctor")
-            connection = read_connection(Path(folders["DAWBRIDGE_RUNTIME_DIR"]))
-            yield Sidecar(process.pid, connection, ready_s)
+            runtime_folder = Path(folders["DAWBRIDGE_RUNTIME_DIR"])
+            yield Sidecar(process.pid, read_connection(runtime_folder), ready_s, runtime_folder)
         finally:
             process.terminate()
             try:
@@ -132,32 +131,55 @@ def _link(connection: Connection, stack: ExitStack, context: Context, number: in
     return link
 
 
+def _late_measures(name: str, windows: list[tuple[int, int]]) -> list[Measure]:
+    answers = sum(given for _, given in windows)
+    return [
+        Measure(f"{name}: late answers, best window", float(min(late for late, _ in windows)), "", 0.0),
+        Measure(f"{name}: late answers", float(sum(late for late, _ in windows)), f"of {answers}"),
+    ]
+
+
 def _late_answers(
     connection: Connection, links: list[Link], seconds: float, *, apart: bool = False
-) -> list[int]:
-    """Late answers in each window."""
+) -> list[tuple[int, int]]:
+    """Late answers in each window, and how many messages were answered."""
     windows = []
     for _ in range(WINDOWS):
         before = status(connection, timeout_s=10)
         play(links, seconds / WINDOWS, apart=apart)
         after = status(connection, timeout_s=10)
-        windows.append(sum(s.late for s in after.sessions) - sum(s.late for s in before.sessions))
+        windows.append((_late(after) - _late(before), _blocks(after) - _blocks(before)))
     return windows
 
 
+def _late(report: wire.Report) -> int:
+    return sum(session.late for session in report.sessions)
+
+
+def _blocks(report: wire.Report) -> int:
+    return sum(session.blocks for session in report.sessions)
+
+
 def play(links: list[Link], seconds: float, *, apart: bool = False) -> None:
-    """Give every link its blocks in real time: all at once, or `apart`, each at its own phase."""
+    """Give every link its blocks in real time: all at once, or `apart`, each at its own phase.
+
+    Blocks travel together as those of the plug-in do.
+    """
     noise = np.random.default_rng(0).normal(0, 0.05, (2, BLOCK)).astype(np.float32)
     blocks = round(seconds * RATE / BLOCK)
     starts = [link.position for link in links]
     begin = time.perf_counter() + 0.05
     playing = wire.Transport(playing=True)
     step = BLOCK / RATE
+    waiting: list[list[Block]] = [[] for _ in links]
     for block in range(blocks):
         for number, link in enumerate(links):
             due = begin + (block + apart * number / len(links)) * step
             if (left := due - time.perf_counter()) > 0:
                 time.sleep(left)
-            link.send(starts[number] + block * BLOCK, noise, playing)
+            waiting[number].append(Block(starts[number] + block * BLOCK, noise, playing))
+            run = leading(waiting[number], link.due(waiting[number][0]), RATE)
+            if run and link.send(joined(run)):
+                del waiting[number][: len(run)]
             if block % 2:
                 link.pump()

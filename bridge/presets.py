@@ -30,6 +30,9 @@ LANES = ("velocity", "dynamics", "sustain", "sostenuto", "soft")
 """Curves that can be sent as MIDI controllers."""
 DEFAULT_LANES = {"dynamics": 11, "sustain": 64, "sostenuto": 66, "soft": 67}
 
+PROJECT = "the project's preset"
+CHOOSE_AGAIN = "Choose a preset again in the plug-in"
+
 Midi = Annotated[int, msgspec.Meta(ge=0, le=127)]
 Velocity = Annotated[int, msgspec.Meta(ge=1, le=127)]
 
@@ -37,13 +40,15 @@ Velocity = Annotated[int, msgspec.Meta(ge=1, le=127)]
 class SystemPreset(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Which system hears, with which weights; `sensitivity` 0..1 trades misses for false notes.
 
-    `tuning_hz` is the frequency of A4 of the instrument that is heard.
+    `tuning_hz` is the frequency of A4 of the instrument that is heard; `beats_ms` when beats are told, after
+    they sound or, negative, before.
     """
 
     name: str = "piano"
     weights: str | None = None
     sensitivity: Annotated[float, msgspec.Meta(ge=0, le=1)] = 0.5
     tuning_hz: Annotated[float, msgspec.Meta(ge=380, le=500)] = 440.0
+    beats_ms: Annotated[float, msgspec.Meta(ge=-1_000, le=2_000)] | None = None
 
 
 class LatencyPreset(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -107,6 +112,7 @@ class Preset(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         """The system of this preset, with its weights loaded."""
         from inference.pipeline import open_transcriber
 
+        beats_ms = self.system.beats_ms
         return open_transcriber(
             self.system.name,
             self.system.weights,
@@ -114,6 +120,7 @@ class Preset(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             sensitivity=self.system.sensitivity,
             decision_ms=self.latency.decision_ms,
             early_ms=self.latency.early_ms,
+            **({} if beats_ms is None else {"beats_ms": beats_ms}),
         )
 
 
@@ -156,6 +163,47 @@ def load(names: Sequence[str] = ("live",)) -> Preset:
     return Preset(name="+".join(names) or DEFAULTS["latency"], **layers)
 
 
+def contents(preset: Preset) -> str:
+    """What hears and how it becomes MIDI, by value, as JSON; `by_value` reads it.
+
+    Without `render`, which names files of this machine and changes nothing that is heard.
+    """
+    instrument = msgspec.structs.replace(preset.instrument, render=None)
+    layers = {"system": preset.system, "latency": preset.latency, "instrument": instrument}
+    return msgspec.json.encode(layers).decode()
+
+
+def by_value(text: str, name: str = PROJECT) -> Preset:
+    """The preset that `contents` gave, perhaps elsewhere and long ago.
+
+    Raises:
+        PresetError: a key or value of it means nothing here.
+    """
+    try:
+        data = msgspec.json.decode(text, type=dict[str, dict[str, Any]])
+    except (msgspec.MsgspecError, ValueError, RecursionError) as error:
+        raise PresetError(f"{name} cannot be read", why=str(error), remedy=CHOOSE_AGAIN) from error
+    for layer in data:
+        if layer not in LAYERS:
+            raise PresetError(f"{name} has an unknown layer {layer!r}", remedy=CHOOSE_AGAIN)
+    layers: dict[str, Any] = {layer: _checked(data.get(layer, {}), layer, name) for layer in LAYERS}
+    return Preset(name=name, **layers)
+
+
+def _checked(data: dict[str, Any], layer: str, name: str) -> msgspec.Struct:
+    struct = STRUCTS[layer]
+    _check_keys(data, struct, name, f"{layer}.")
+    try:
+        value = msgspec.convert(data, struct)
+    except msgspec.ValidationError as error:
+        raise PresetError(f"{name}: its {layer} is not valid", why=str(error), remedy=CHOOSE_AGAIN) from error
+    if not isinstance(value, InstrumentPreset):
+        return value
+    if value.render is not None:
+        raise PresetError(f"{name} has an unknown key 'instrument.render'", remedy=CHOOSE_AGAIN)
+    return _check_instrument(value, name)
+
+
 def read(file: PresetFile) -> msgspec.Struct:
     """Read and check one layer."""
     try:
@@ -165,14 +213,18 @@ def read(file: PresetFile) -> msgspec.Struct:
             f"preset {file.path} cannot be read", why=str(error), remedy="Correct the file or delete it"
         ) from error
     struct = STRUCTS[file.layer]
-    _check_keys(data, struct, file.path)
+    _check_keys(data, struct, f"preset {file.path}")
     try:
         layer = msgspec.convert(data, struct)
     except msgspec.ValidationError as error:
         raise PresetError(
             f"preset {file.path} is not valid", why=str(error), remedy="Correct that value"
         ) from error
-    return _check_instrument(layer, file.path) if isinstance(layer, InstrumentPreset) else layer
+    if not isinstance(layer, InstrumentPreset):
+        return layer
+    layer = _check_instrument(layer, f"preset {file.path}")
+    render = layer.render
+    return msgspec.structs.replace(layer, render=render and _resolve(render, file.path.parent))
 
 
 def find(name: str) -> PresetFile:
@@ -231,17 +283,17 @@ def suggest(word: str, known: Sequence[str]) -> str:
     return f"Did you mean {near[0]}?" if near else ""
 
 
-def _check_keys(data: dict[str, Any], struct: type[msgspec.Struct], file: Path, prefix: str = "") -> None:
+def _check_keys(data: dict[str, Any], struct: type[msgspec.Struct], what: str, prefix: str = "") -> None:
     fields = {field.name: field.type for field in msgspec.structs.fields(struct)}
     for key, value in data.items():
         if key not in fields:
             raise PresetError(
-                f"preset {file} has an unknown key {prefix + key!r}",
+                f"{what} has an unknown key {prefix + key!r}",
                 remedy=suggest(key, list(fields)) or f"Known keys: {', '.join(fields)}",
             )
         for inner in _structs_in(fields[key]):
             if isinstance(value, dict):
-                _check_keys(value, inner, file, f"{prefix}{key}.")
+                _check_keys(value, inner, what, f"{prefix}{key}.")
 
 
 def _structs_in(kind: Any) -> Iterator[type[msgspec.Struct]]:
@@ -251,11 +303,11 @@ def _structs_in(kind: Any) -> Iterator[type[msgspec.Struct]]:
         yield from _structs_in(inner)
 
 
-def _check_instrument(preset: InstrumentPreset, file: Path) -> InstrumentPreset:
+def _check_instrument(preset: InstrumentPreset, what: str) -> InstrumentPreset:
     for lane in preset.lanes:
         if lane not in LANES:
             raise PresetError(
-                f"preset {file} has an unknown key 'lanes.{lane}'",
+                f"{what} has an unknown key 'lanes.{lane}'",
                 remedy=suggest(lane, LANES) or f"Known lanes: {', '.join(LANES)}",
             )
     for low, high, key in (
@@ -263,14 +315,10 @@ def _check_instrument(preset: InstrumentPreset, file: Path) -> InstrumentPreset:
         (preset.velocity.min, preset.velocity.max, "velocity"),
     ):
         if low > high:
-            raise PresetError(f"preset {file}: {key} runs from {low} to {high}", remedy="Swap the two")
-    if preset.render is None:
-        return preset
-    if preset.render.plugin and preset.render.soundfont:
-        raise PresetError(
-            f"preset {file}: render names both a plugin and a soundfont", remedy="Keep one of them"
-        )
-    return msgspec.structs.replace(preset, render=_resolve(preset.render, file.parent))
+            raise PresetError(f"{what}: {key} runs from {low} to {high}", remedy="Swap the two")
+    if preset.render and preset.render.plugin and preset.render.soundfont:
+        raise PresetError(f"{what}: render names both a plugin and a soundfont", remedy="Keep one of them")
+    return preset
 
 
 def _resolve(render: RenderPreset, folder: Path) -> RenderPreset:

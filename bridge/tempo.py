@@ -83,6 +83,7 @@ def beats_as_dict(
     rate: int,
     markers: Sequence[tuple[int, str]] = (),
     lanes: Sequence[LanePoint] = (),
+    spans: Sequence[tuple[int, int, str]] = (),
 ) -> dict[str, Any]:
     """Plain values, for JSON: times in seconds, the tempo at each beat in beats per minute.
 
@@ -91,6 +92,7 @@ def beats_as_dict(
         rate: samples per second of all times.
         markers: `(time, "pp".."ff")` where the dynamics change.
         lanes: the dynamics lane has a value 0..1 per beat.
+        spans: `(begin, end, name)` of each crescendo and diminuendo.
     """
     loud = {point.time: round(point.value, 3) for point in lanes if point.lane is Lane.DYNAMICS}
     lengths = [(b.time - a.time) / rate for a, b in pairwise(beats)]
@@ -110,6 +112,10 @@ def beats_as_dict(
             for beat, tempo in zip(beats, tempi, strict=True)
         ],
         "dynamics": [{"time": round(time / rate, 6), "marking": text} for time, text in markers],
+        "swells": [
+            {"begin": round(begin / rate, 6), "end": round(end / rate, 6), "marking": name}
+            for begin, end, name in spans
+        ],
     }
 
 

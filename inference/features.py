@@ -1,4 +1,4 @@
-"""Spectral front ends that stream: windows and filters from nnAudio, samples carried between steps.
+"""Spectral front ends that stream: filters from nnAudio, samples carried between steps.
 
 All windows end at the end of their frame: frame n describes the samples up to (n + 1) * hop and
 is ready as soon as these are there. Frames are transformed with an FFT, which equals nnAudio's
@@ -16,7 +16,6 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from nnAudio import librosa_functions
-from nnAudio.utils import get_window_dispatch
 from torch import Tensor, nn
 
 from inference.streaming import Streaming
@@ -114,7 +113,7 @@ class MelSpectrogram(Plain):
                 norm=None,
             )
         self.register_buffer("filters", _tensor(filters).t().contiguous(), persistent=False)
-        self.register_buffer("taper", _tensor(get_window_dispatch("hann", config.window)), persistent=False)
+        self.register_buffer("taper", _hann(config.window).float(), persistent=False)
         self.filters: Tensor
         self.taper: Tensor
 
@@ -179,7 +178,7 @@ class LogFrequencySpectrogram(Framed[Levelled]):
         self.channels = len(config.windows)
         self.bins = (config.highest - config.lowest + 1) * config.per_semitone
         for index, window in enumerate(config.windows):
-            taper = _tensor(get_window_dispatch("hann", window))
+            taper = _hann(window).float()
             self.register_buffer(f"taper{index}", taper / taper.sum() * 512, persistent=False)
         self.filters = FilterBank([_triangles(config, window) for window in config.windows])
         self.fading = config.level.fading_db_per_minute / 60 * config.hop / config.rate * _LOG_PER_DB
@@ -268,6 +267,11 @@ def _triangles(config: LogFrequencyConfig, window: int) -> Tensor:
     bins = np.arange(window // 2 + 1) * config.rate / window
     weights = np.maximum(0, 1 - np.abs(bins[:, None] - centre) / half_width)
     return _tensor(weights / np.maximum(weights.sum(0), 1e-6))
+
+
+def _hann(window: int) -> Tensor:
+    """The window of nnAudio, without the second that its `utils` take to import."""
+    return torch.hann_window(window, dtype=torch.float64)
 
 
 def _tensor(values: Sequence[float] | np.ndarray) -> Tensor:

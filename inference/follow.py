@@ -80,6 +80,16 @@ def load(
     heard = piano.load(
         weights, pedal=pedal, sensitivity=sensitivity, decision_ms=decision_ms, early_ms=early_ms
     )
+    return FollowingTranscriber(heard, open_follower(heard, beats_ms))
+
+
+def open_follower(heard: Transcriber[Any], beats_ms: float | None = None) -> Follower:
+    """What follows the notes of `heard`, with its own weights; `beats_ms` as in `load`.
+
+    Raises:
+        WeightsError: no such weights, or a damaged file.
+        ValueError: a time at which beats cannot be told.
+    """
     follower = rhythm.load_follower(heard.rate)
     if beats_ms is not None:
         asked = beats_ms / 1000 * heard.rate - heard.latency - heard.hop - follower.usual
@@ -87,7 +97,7 @@ def load(
         if not -50 <= wait <= 100:
             raise ValueError(f"beats_ms is {beats_ms:g}; beats can be told from 1 s before to 2 s after")
         follower.settings = replace(follower.settings, wait=wait)
-    return FollowingTranscriber(heard, follower)
+    return follower
 
 
 def _both(notes: Events, told: Events) -> Events:

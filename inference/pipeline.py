@@ -23,7 +23,7 @@ import torch
 from numpy.typing import NDArray
 
 from inference.clock import rescale
-from inference.events import Beat, Control, Events, LanePoint, NoteOff, NoteOn, merge
+from inference.events import Beat, Control, Events, LanePoint, Note, NoteOff, NoteOn, merge
 from inference.resample import GROUP, Resampler
 from inference.streaming import Transcriber
 
@@ -117,6 +117,11 @@ class Stream:
         """Whole chunks ready to be stepped."""
         return 0 if self._ended else self._resampler.ready_after(self._waiting) // self.chunk
 
+    @property
+    def due(self) -> int:
+        """Host sample up to which audio must be pushed before there is another chunk."""
+        return self.origin + self._resampler.needed((self.pending + 1) * self.chunk)
+
     def push(self, audio: NDArray[np.floating[Any]]) -> None:
         """Take the next block `(channels, samples)`, float32, any number of samples."""
         if self._ended:
@@ -132,6 +137,24 @@ class Stream:
             with np.errstate(over="ignore"):  # of float64; infinity is dealt with later
                 self._blocks.append(audio.astype(np.float32))
             self._waiting += audio.shape[1]
+
+    def tell(self, notes: Sequence[Note]) -> None:
+        """Let the transcriber know all notes of the source, which another one heard, in host samples.
+
+        Raises:
+            ValueError: it listens to no notes.
+        """
+        told = getattr(self.transcriber, "told", None)
+        if told is None:
+            raise ValueError(f"{type(self.transcriber).__name__} listens to no notes")
+        self._state = told(self._state, [self._at_model(note) for note in notes])
+
+    def _at_model(self, note: Note) -> Note:
+        onset, offset = (
+            rescale(time - self.origin, self._heard_rate, self.transcriber.rate)
+            for time in (note.onset, note.offset)
+        )
+        return replace(note, onset=onset, offset=offset)
 
     def finish(self) -> Events:
         """Step what is left, end every sounding note; the stream is over."""

@@ -85,6 +85,13 @@ class Resampler:
             pushed = self._filter.groups_within(pushed) * self._filter.group
         return pushed - self._pulled
 
+    def needed(self, count: int) -> int:
+        """Input samples, from the first on, that make `count` more outputs ready."""
+        outputs = self._pulled + count
+        if self._filter is None:
+            return outputs
+        return self._filter.needed(-(-outputs // self._filter.group))
+
     def push(self, audio: Samples) -> None:
         """Take the next samples `(samples,)`, float32, finite; cheap, the work is done by `pull`."""
         if self._end is not None:

@@ -39,6 +39,7 @@ PITCHES = ("C", "C#", "D", "D#", "E", "F", "F#", "G", "G#", "A", "A#", "B")
 @click.option("--listen", "address", default="tcp://127.0.0.1:*", metavar="ENDPOINT", help="Where to listen.")
 @click.option("--allow", type=FILE, help="File of public keys that may connect; needed beyond this machine.")
 @click.option("--takes", type=FOLDER, help="Write a MIDI file of each pass of a host's transport here.")
+@click.option("--play", type=FILE, help="Play this MIDI file along the host's transport instead of hearing.")
 @click.option("--once", is_flag=True, help="End when the last plug-in has left.")
 @click.option("--max-sessions", type=click.IntRange(1, 32), default=32, help="Plug-ins served at a time.")
 @click.option(
@@ -53,6 +54,7 @@ def serve(
     address: str,
     allow: Path | None,
     takes: Path | None,
+    play: Path | None,
     once: bool,
     max_sessions: int,
     workers: int | None,
@@ -67,6 +69,9 @@ def serve(
     With --takes nothing that was played is lost: from each start of the transport to its stop (or a
     loop's end) a MIDI file is kept, which lies on the project's grid if it is put at its beginning.
 
+    With --play the plug-in's MIDI out plays a file, such as one that perform or generate wrote: its beats
+    lie on the beats of the project and follow its tempo, stops, jumps and loops.
+
     Example: dawbridge serve --preset live --preset grand-piano --takes ~/Music/takes
     """
     from bridge.sidecar.server import serve as run
@@ -77,6 +82,7 @@ def serve(
         listen=address,
         allow=allow,
         takes=takes,
+        play=play,
         presets=tuple(names),
         once=once,
         max_sessions=max_sessions,

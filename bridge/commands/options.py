@@ -161,7 +161,7 @@ def rhythm_options(function: F) -> F:
         click.option(
             "--dynamics",
             is_flag=True,
-            help="Write dynamics: a CC 11 curve, and pp..ff as markers at changes.",
+            help="Write dynamics: a CC 11 curve, pp..ff and swells as markers.",
         ),
         click.option("--beats", is_flag=True, help="Also write beats and dynamics as JSON beside each file."),
         click.option("--one-tempo", is_flag=True, help="As --tempo-map, but one tempo throughout."),

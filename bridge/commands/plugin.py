@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -10,10 +11,14 @@ from bridge.commands import output
 from bridge.commands.group import SETTINGS, LateGroup
 from bridge.commands.options import json_option
 
+if TYPE_CHECKING:
+    from bridge.bench import Measure
+
 HERE = "bridge.commands.plugin:"
 PLUGIN = {
     "build": (f"{HERE}build", "Build the plug-in from its sources."),
     "install": (f"{HERE}install", "Put the built plug-in where your DAW looks."),
+    "bench": (f"{HERE}bench", "What the plug-in costs, and how soon it speaks."),
     "where": (f"{HERE}where", "The paths of the built plug-ins."),
 }
 FORMATS = ("vst3", "clap", "lv2")
@@ -80,3 +85,29 @@ def where(json_output: bool) -> int:
     if not there:
         output.talk("Nothing is built yet. Run: dawbridge plugin build")
     return int(not there)
+
+
+@click.command(context_settings=SETTINGS)
+@click.option("--seconds", type=click.FloatRange(2, 600), default=20.0, help="Of each measurement.")
+@json_option
+def bench(seconds: float, json_output: bool) -> int:
+    """Measure the plug-in in a host without a screen: its cost, its delay, its speed offline.
+
+    Needs a compiler and what `plugin build` left behind. Other work on the machine makes all of it worse.
+    The exit code is 1 if something that is promised was not reached.
+
+    Example: dawbridge plugin bench --seconds 60
+    """
+    from bridge.plugin.bench import run
+
+    measures = run(seconds, lambda name: output.talk(f"measuring {name} ..."))
+    if json_output:
+        output.as_json({m.name: {"value": m.value, "unit": m.unit, "target": m.target} for m in measures})
+    else:
+        rows = [[m.name, f"{m.value:.3g} {m.unit}", "" if m.target is None else _target(m)] for m in measures]
+        output.table([["measure", "value", "target"], *rows])
+    return int(not all(measure.reached for measure in measures))
+
+
+def _target(measure: Measure) -> str:
+    return f"{'<=' if measure.lower else '>='} {measure.target:.3g}" + ("" if measure.reached else ", missed")

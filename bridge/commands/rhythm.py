@@ -17,71 +17,79 @@ from bridge.errors import InputError, UsageError
 
 
 def evaluate_rhythm(
-    data: Path, weights: str | None, sets: tuple[str, ...], out: Path | None, json_output: bool
+    data: Path,
+    weights: str | None,
+    sets: tuple[str, ...],
+    soundfont: Path | None,
+    out: Path | None,
+    json_output: bool,
 ) -> None:
-    """Print the scores of the rhythm system, see `inference.rhythm.evaluate`."""
+    """Print the scores of the rhythm system, see `inference.rhythm.evaluate`.
+
+    With a SoundFont, those of performances that it plays, and of their printed dynamics.
+    """
     from dataclasses import asdict
 
     from inference.rhythm import evaluate as evaluation
+    from inference.rhythm import evaluate_dynamics
+    from inference.rhythm.material import SETS
 
-    _check_sets(sets, evaluation.SETS)
+    _check_sets(sets, SETS)
     use_threads(1)
     with _data_or_trouble():
-        found = evaluation.run(data, out, weights, sets=sets or tuple(evaluation.SETS), progress=_talk)
+        found = evaluation.run(
+            data, out, weights, sets=sets or tuple(SETS), soundfont=soundfont, progress=_talk
+        )
+        loud = evaluate_dynamics.run(data, soundfont, weights, progress=_talk) if soundfont else []
     if json_output:
-        output.as_json({name: [asdict(score) for score in scores] for name, scores in found.items()})
+        plain = {name: [asdict(score) for score in scores] for name, scores in found.items()}
+        output.as_json({**plain, **({"dynamics": [asdict(row) for row in loud]} if loud else {})})
         return
     for name, scores in found.items():
         output.data(f"{name}\n\n{evaluation.table(scores)}\n")
+    if loud:
+        output.data(f"dynamics\n\n{evaluate_dynamics.table(loud)}\n")
 
 
 def evaluate_live(
     data: Path,
     weights: str | None,
     sets: tuple[str, ...],
+    soundfont: Path | None,
     decision_ms: float | None,
     beats_ms: float | None,
     chunk_ms: float | None,
+    latencies: bool,
     json_output: bool,
 ) -> None:
     """Print the scores of beats that are told live, see `inference.rhythm.evaluate_live`."""
     from dataclasses import asdict
 
     from inference.rhythm import evaluate_live as evaluation
-    from inference.rhythm.evaluate import SETS
+    from inference.rhythm.material import SETS
 
     _check_sets(sets, SETS)
+    if latencies and beats_ms is not None:
+        raise UsageError("--latencies has its own list of times", remedy="Leave out --beats-ms")
     use_threads(1)
     with _data_or_trouble():
         found = evaluation.run(
             data,
             weights,
+            told=evaluation.LATENCIES_MS if latencies else (beats_ms,),
             decision_ms=decision_ms,
-            beats_ms=beats_ms,
             chunk_ms=chunk_ms,
             sets=sets or tuple(SETS),
+            soundfont=soundfont,
             progress=_talk,
         )
     if json_output:
-        output.as_json({name: [asdict(score) for score in scores] for name, scores in found.items()})
+        plain = {when: {n: [asdict(s) for s in rows] for n, rows in s.items()} for when, s in found.items()}
+        output.as_json(plain if latencies else plain[beats_ms])
         return
-    for name, scores in found.items():
-        output.data(f"{name}\n\n{evaluation.table(scores)}\n")
-
-
-def evaluate_dynamics(data: Path, soundfont: Path, weights: str | None, json_output: bool) -> None:
-    """Print the scores of printed dynamics, see `inference.rhythm.evaluate_dynamics`."""
-    from dataclasses import asdict
-
-    from inference.rhythm import evaluate_dynamics as evaluation
-
-    use_threads(1)
-    with _data_or_trouble():
-        found = evaluation.run(data, soundfont, weights, progress=_talk)
-    if json_output:
-        output.as_json([asdict(row) for row in found])
-    else:
-        output.data(evaluation.table(found))
+    for name, scores in next(iter(found.values())).items():
+        rows = evaluation.latency_table(found, name) if latencies else evaluation.table(scores)
+        output.data(f"{name}\n\n{rows}\n")
 
 
 def _talk(name: str) -> None:
@@ -110,6 +118,12 @@ def _data_or_trouble() -> Iterator[None]:
 @click.option("--data", type=FOLDER, required=True, help="Folder of recordings, performances and pianos.")
 @click.option("--work", type=FOLDER, required=True, help="Folder of the run; one that exists is resumed.")
 @click.option("--minutes", type=click.FloatRange(min=0, min_open=True), default=60.0, help="Time to train.")
+@click.option(
+    "--notes-minutes",
+    type=click.FloatRange(min=0),
+    default=60.0,
+    help="Time to train the network over notes, after that; 0: none.",
+)
 @click.option("--config", default="fused", metavar="NAME", help="Which network.")
 @click.option("--start", metavar="NAME|FILE", help="Weights to begin from.  [default: chance]")
 @click.option("--learning-rate", type=click.FloatRange(0, min_open=True), help="At its highest.")
@@ -119,6 +133,7 @@ def train_rhythm(
     data: Path,
     work: Path,
     minutes: float,
+    notes_minutes: float,
     config: str,
     start: str | None,
     learning_rate: float | None,
@@ -133,7 +148,7 @@ def train_rhythm(
     from inference.rhythm.train import RhythmRun, run
 
     check_training(config, CONFIGS, data, start)
-    settings = RhythmRun(data, work, config=config, seed=seed, start=start)
+    settings = RhythmRun(data, work, config=config, seed=seed, start=start, struck_minutes=notes_minutes)
     loop = replace(settings.loop, minutes=minutes)
     if learning_rate is not None:
         loop = replace(loop, learning_rate=learning_rate)

@@ -86,9 +86,14 @@ class Soundfont(click.ParamType):  # type: ignore[type-arg, unused-ignore]
 @click.option(
     "--robustness", is_flag=True, help="Score disturbed recordings instead: level, noise, room, ..."
 )
-@click.option("--latencies", is_flag=True, help="Score every latency that the system can promise.")
 @click.option(
-    "--soundfont", type=FILE, help="Score performances played by this SoundFont: the pedal, or the dynamics."
+    "--latencies", is_flag=True, help="Score every latency that the system can promise; rhythm: with --live."
+)
+@click.option(
+    "--soundfont",
+    type=FILE,
+    help="Score performances played by this SoundFont: the pedal, or beats and dynamics. GeneralUser GS "
+    "(Debian: minuet-data) was heard in no training.",
 )
 @click.option("--live", is_flag=True, help="Of rhythm: score beats as they are told live.")
 @click.option(
@@ -130,14 +135,16 @@ def evaluate(
     if system == "rhythm":
         from bridge.commands import rhythm
 
-        if plots or robustness or latencies:
-            raise UsageError("rhythm has no --plot, --robustness and --latencies", remedy="Leave them out")
+        if plots or robustness:
+            raise UsageError("rhythm has no --plot and --robustness", remedy="Leave them out")
+        if latencies and not live:
+            raise UsageError("a whole recording has no latency", remedy="Add --live")
         if live:
-            rhythm.evaluate_live(data, weights, sets, decision_ms, beats_ms, chunk_ms, json_output)
-        elif soundfont is not None:
-            rhythm.evaluate_dynamics(data, soundfont, weights, json_output)
+            rhythm.evaluate_live(
+                *(data, weights, sets, soundfont, decision_ms, beats_ms, chunk_ms, latencies, json_output)
+            )
         else:
-            rhythm.evaluate_rhythm(data, weights, sets, out, json_output)
+            rhythm.evaluate_rhythm(data, weights, sets, soundfont, out, json_output)
         return
     if live or beats_ms is not None:
         raise UsageError("--live and --beats-ms are of rhythm", remedy="Leave them out")

@@ -16,6 +16,7 @@ from bridge.errors import LinkError
 from bridge.sidecar.server import Server
 from bridge.sidecar.settings import ServeSettings
 from bridge.wire import protocol as wire
+from bridge.wire.blocks import Block
 from bridge.wire.connection import Connection
 from bridge.wire.link import Link, State
 from inference.events import Events
@@ -105,7 +106,7 @@ def _times(connection: Connection, count: int, samples: int, rate: int) -> list[
         _pump(link, lambda: link.state is State.READY)
         for number in range(count + 20):
             began = time.perf_counter_ns()
-            link.send(number * samples, audio, transport)
+            link.send(Block(number * samples, audio, transport))
             _pump(link, lambda: link.credit == _credit(link))
             times.append((time.perf_counter_ns() - began) / 1e6)
     finally:

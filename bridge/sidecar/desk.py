@@ -20,7 +20,7 @@ from bridge.sidecar.settings import ServeSettings
 from bridge.sidecar.takes import Shelf
 from bridge.sidecar.workers import Workers
 from bridge.wire import protocol as wire
-from bridge.wire.codec import decode_opening, decode_samples, decode_to_sidecar
+from bridge.wire.codec import Buffer, decode_opening, decode_samples, decode_to_sidecar
 from bridge.wire.connection import Connection
 from bridge.wire.security import Gate, Socket
 
@@ -56,7 +56,7 @@ class Desk:
         self._settings, self._connection, self._gate = settings, connection, gate
         self._engine, self._workers, self._load = engine, workers, load
         self._shelf = None if settings.takes is None else Shelf(settings.takes)
-        self._peers: dict[bytes, Peer] = {}
+        self._peers: dict[tuple[bytes, int], Peer] = {}
         self._sessions: dict[int, Peer] = {}
         self._numbers = itertools.count(1)
         self._born_s = time.monotonic()
@@ -72,31 +72,22 @@ class Desk:
 
     def receive(self, frames: Sequence[bytes]) -> None:
         """One message as ZeroMQ gives it: identity, header, and for audio the samples."""
-        now = time.monotonic()
-        peer = self._peers.setdefault(frames[0], Peer(frames[0], now))
-        peer.heard_s = now
-        try:
-            self._dispatch(peer, frames[1:])
-        except ProtocolError as error:
-            self._complain(peer, error)
-        except Overrun:
-            reason = "more messages wait for an answer than the credit allows"
-            self._end(peer, wire.Goodbye("credit", reason, "Wait for through_seq before sending more"))
-        except Exception as error:
-            log.exception("a message could not be handled")
-            self._end(peer, refusals.failure(error))
+        self._receive(frames[0], 0, frames[1:])
 
     def deliver(self, results: Sequence[Result]) -> None:
         """Results of a worker: answer each session, end those that failed."""
+        answers: list[tuple[Peer, wire.ToPlugin]] = []
+        answered = []
         for result in results:
             peer = self._sessions.get(result.session)
-            if peer is None or peer.session is None:
-                continue
-            for events in peer.session.answer(result):
-                self.post.send(peer, events)
-            self._keep_takes(peer.session)
-            if result.error is not None:
-                self._end(peer, refusals.failure(result.error))
+            if peer is not None and peer.session is not None:
+                answers += [(peer, events) for events in peer.session.answer(result)]
+                answered.append((peer, peer.session, result.error))
+        self.post.send_all(answers)
+        for peer, session, error in answered:
+            self._keep_takes(session)
+            if error is not None:
+                self._end(peer, refusals.failure(error))
 
     def check_liveness(self, now: float) -> None:
         """End the sessions of clients that are gone or silent."""
@@ -109,7 +100,7 @@ class Desk:
                 self._end(
                     peer, wire.Goodbye("silence", f"nothing was heard for {silence:g} s", "Say Hello again")
                 )
-                self._peers.pop(peer.identity, None)
+                self._peers.pop((peer.identity, peer.line), None)
 
     def close(self, code: str, reason: str, remedy: str) -> None:
         """Say goodbye to everybody."""
@@ -118,13 +109,47 @@ class Desk:
         if self._shelf is not None:
             self._shelf.close()
 
-    def _dispatch(self, peer: Peer, frames: Sequence[bytes]) -> None:
+    def _receive(
+        self, identity: bytes, line: int, frames: Sequence[Buffer], *, bundled: bool = False
+    ) -> None:
+        now = time.monotonic()
+        key = identity, line
+        peer = self._peers.get(key) or self._peers.setdefault(key, Peer(identity, line, now))
+        peer.heard_s = now
+        try:
+            self._dispatch(peer, frames, bundled)
+        except ProtocolError as error:
+            self._complain(peer, error)
+        except Overrun:
+            reason = "more messages wait for an answer than the credit allows"
+            self._end(peer, wire.Goodbye("credit", reason, "Wait for through_seq before sending more"))
+        except Exception as error:
+            log.exception("a message could not be handled")
+            self._end(peer, refusals.failure(error))
+
+    def _unbundle(self, peer: Peer, bundle: wire.Bundle, frames: Sequence[Buffer]) -> None:
+        """Receive each message of a bundle as if it had come alone on its line."""
+        samples = memoryview(frames[1] if len(frames) == 2 else b"")
+        size = sum(item.size for item in bundle.items)
+        if len(frames) > 2 or size != len(samples):
+            raise ProtocolError(
+                f"a bundle with {size} bytes of samples came with {sum(map(len, frames[1:]))}",
+                remedy="Send the header and one frame with the samples of all its audio",
+            )
+        at = 0
+        for item in bundle.items:
+            piece = [samples[at : at + item.size]] if item.size else []
+            at += item.size
+            self._receive(peer.identity, item.line, [item.header, *piece], bundled=True)
+
+    def _dispatch(self, peer: Peer, frames: Sequence[Buffer], bundled: bool) -> None:
         if not frames:
             raise ProtocolError("a message is empty", remedy="Send a header frame")
+        header = bytes(frames[0])
         try:
-            message = decode_to_sidecar(frames[0])
+            message = decode_to_sidecar(header)
         except ProtocolError:
-            opening = decode_opening(frames[0])  # a Hello of another protocol may look otherwise
+            opening = decode_opening(header)  # a Hello of another protocol may look otherwise
             if opening is None or (refusal := refusals.of_version(opening.protocol)) is None:
                 raise
             self.post.send(peer, refusal)
@@ -143,6 +168,10 @@ class Desk:
                 self._hello(peer, message)
             case wire.Configure():
                 self._configure(peer, message)
+            case wire.Bundle():
+                if bundled:
+                    raise ProtocolError("a bundle lies in a bundle", remedy="Put in messages only")
+                self._unbundle(peer, message, frames)
             case wire.Status():
                 self.post.send(peer, self._report())
             case wire.Goodbye():
@@ -150,7 +179,7 @@ class Desk:
             case None:
                 log.debug("ignored a message of unknown type")
 
-    def _audio(self, peer: Peer, message: wire.Audio, frames: Sequence[bytes]) -> None:
+    def _audio(self, peer: Peer, message: wire.Audio, frames: Sequence[Buffer]) -> None:
         session = peer.session
         if session is None:
             self._refuse_stranger(peer, "audio")
@@ -199,6 +228,8 @@ class Desk:
             self._refuse_stranger(peer, "configure")
             return
         changes = {name: value for name, value in _fields(message) if value is not msgspec.UNSET}
+        if "presets" in changes:
+            changes.setdefault("contents", "")  # names count again
         self._open(peer, msgspec.structs.replace(peer.session.hello, **changes), "configure")
 
     def _open(self, peer: Peer, hello: wire.Hello, about: str) -> None:
@@ -226,7 +257,7 @@ class Desk:
 
     def _granted(self, peer: Peer, hello: wire.Hello, terms: Terms) -> None:
         peer.opening, peer.heard_s = False, time.monotonic()
-        if self._peers.get(peer.identity) is not peer:
+        if self._peers.get((peer.identity, peer.line)) is not peer:
             return  # it left while we were loading
         if peer.session is not None:
             self._submit(peer.session.reconfigure(hello, terms, time.perf_counter_ns()))
@@ -252,6 +283,8 @@ class Desk:
             weights=terms.weights,
             software=self._connection.software,
             instrument=terms.instrument,
+            lines=min(wire.MAX_LINES, self._settings.max_sessions),
+            contents=terms.contents,
         )
 
     def _report(self) -> wire.Report:
@@ -284,7 +317,7 @@ class Desk:
 
     def _forget(self, peer: Peer) -> None:
         self._drop_session(peer)
-        self._peers.pop(peer.identity, None)
+        self._peers.pop((peer.identity, peer.line), None)
 
     def _drop_session(self, peer: Peer) -> None:
         if peer.session is not None:

@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from bridge import presets
-from bridge.errors import BridgeError, EngineError
+from bridge.errors import BridgeError, EngineError, PresetError
 from bridge.presets import InstrumentPreset, Preset
 from bridge.sidecar.jobs import Hearing, Samples
+from bridge.sidecar.player import NAME, Piece, Player
 from bridge.sidecar.session import Terms
 from bridge.voicing import midi_velocity
 from bridge.wire import protocol as wire
@@ -44,6 +45,14 @@ class Ear:
         """Chunks that wait to be stepped."""
         return self.stream.pending
 
+    @property
+    def due(self) -> int:
+        """Stream time up to which audio is needed for another chunk."""
+        return self.stream.due
+
+    def place(self, start: int, transport: wire.Transport) -> None:
+        """An ear does not care where the song is."""
+
     def push(self, audio: Samples) -> None:
         """Take a block `(channels, samples)`."""
         self.stream.push(audio)
@@ -54,7 +63,9 @@ class Ear:
 
 
 def advance(ears: Sequence[Hearing]) -> list[Events]:
-    """Step one chunk of each."""
+    """Step one chunk of each of several streams of one batch."""
+    if isinstance(ears[0], Player):
+        return [player.step() for player in ears if isinstance(player, Player)]
     from inference import pipeline
 
     return pipeline.advance([ear.stream for ear in ears if isinstance(ear, Ear)], limit=1)
@@ -68,21 +79,23 @@ class Engine:
         defaults: presets of a session that names none.
         load: names to a preset.
         make_transcriber: a preset to a transcriber with its weights loaded.
+        piece: what plays, instead of a system that hears, wherever no system is named.
     """
 
     defaults: tuple[str, ...] = ("live",)
     load: Callable[[Sequence[str]], Preset] = presets.load
     make_transcriber: Callable[[Preset], Any] = Preset.transcriber
+    piece: Piece | None = None
     systems: tuple[str, ...] = ()
     _opened: dict[tuple[str, ...], tuple[Preset, Any]] = field(default_factory=dict)
     _opening: threading.Lock = field(default_factory=threading.Lock)
 
-    def open(self, names: Sequence[str]) -> tuple[Preset, Any]:
-        """Preset and transcriber for `names`; slow at first, then kept."""
-        key = tuple(names) or self.defaults
+    def open(self, names: Sequence[str], contents: str = "") -> tuple[Preset, Any]:
+        """Preset and transcriber for `names`, or for a preset by value; slow at first, then kept."""
+        key = (contents,) if contents else tuple(names) or self.defaults
         with self._opening:
             if key not in self._opened:
-                preset = self.load(key)
+                preset = presets.by_value(contents) if contents else self.load(key)
                 self._opened[key] = preset, self._transcriber(preset)
                 self.systems = tuple(sorted({opened.system.name for opened, _ in self._opened.values()}))
             return self._opened[key]
@@ -101,7 +114,9 @@ class Engine:
 
     def grant(self, hello: wire.Hello) -> Terms:
         """What a plug-in with these properties gets."""
-        preset, transcriber = self.open(hello.presets)
+        if self._plays(hello):
+            return self._play(hello)
+        preset, transcriber = self.open(hello.presets, hello.contents)
         make_stream = partial(_ear, transcriber, hello.rate, hello.channels, preset)
         parts = make_stream(0).stream.latency
         budget_ms = preset.latency.budget_ms
@@ -114,13 +129,41 @@ class Engine:
                 parts.chunk,
                 math.ceil((budget_ms or 0) * hello.rate / 1000),
             ),
-            credit=max(LEAST_CREDIT, math.ceil(CREDIT_S * hello.rate / hello.max_block)),
+            credit=_credit(hello),
             budget_us=None if budget_ms is None else round(budget_ms * 1000),
             drop_late=preset.latency.when_late == "drop",
             presets=hello.presets or self.defaults,
+            contents=presets.contents(preset),
             systems=(preset.system.name,),
             weights=preset.system.weights or "",
             alignment=preset.latency.alignment,
+            instrument=_instrument(preset.instrument),
+            voicing=preset.instrument,
+        )
+
+    def _plays(self, hello: wire.Hello) -> bool:
+        if NAME in hello.presets:
+            return True
+        return self.piece is not None and not any(map(_is_system, hello.presets))
+
+    def _play(self, hello: wire.Hello) -> Terms:
+        """The terms of a session that plays the piece: notes are known when their block comes."""
+        if self.piece is None:
+            raise PresetError(
+                "this sidecar has nothing to play", remedy="Start it with: dawbridge serve --play FILE"
+            )
+        names = [name for name in hello.presets if name != NAME] or self.defaults
+        preset = presets.by_value(hello.contents) if hello.contents else self.load(names)
+        budget_ms = preset.latency.budget_ms
+        budget = math.ceil((budget_ms or 0) * hello.rate / 1000)
+        self.systems = tuple(sorted({*self.systems, NAME}))
+        return Terms(
+            make_stream=partial(Player, self.piece, hello.rate),
+            latency=wire.Latency(block=hello.max_block, budget=budget),
+            credit=_credit(hello),
+            budget_us=None if budget_ms is None else round(budget_ms * 1000),
+            presets=hello.presets or (NAME,),
+            systems=(NAME,),
             instrument=_instrument(preset.instrument),
             voicing=preset.instrument,
         )
@@ -136,6 +179,8 @@ class Engine:
             import torch
 
             torch.set_num_threads(threads)
+        if self.piece is not None:
+            return  # systems are opened when somebody asks for one
         preset, transcriber = self.open(())
         if not warm_up:
             return
@@ -144,6 +189,17 @@ class Engine:
         while ear.pending:
             advance([ear])
         ear.finish()
+
+
+def _is_system(name: str) -> bool:
+    try:
+        return presets.find(name).layer == "system"
+    except PresetError:
+        return False
+
+
+def _credit(hello: wire.Hello) -> int:
+    return max(LEAST_CREDIT, math.ceil(CREDIT_S * hello.rate / hello.max_block))
 
 
 def _ear(transcriber: Any, rate: int, channels: int, preset: Preset, origin: int) -> Ear:

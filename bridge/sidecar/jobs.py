@@ -9,6 +9,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from bridge.wire import protocol as wire
 from inference.events import Events
 
 Samples = NDArray[np.float32]
@@ -22,6 +23,10 @@ class Hearing(Protocol):
         """Streams with equal values are stepped together."""
         ...
 
+    def place(self, start: int, transport: wire.Transport) -> None:
+        """The host's transport at `start`, where the block that is pushed next begins or a little later."""
+        ...
+
     def push(self, audio: Samples) -> None:
         """Take a block `(channels, samples)`."""
         ...
@@ -29,6 +34,11 @@ class Hearing(Protocol):
     @property
     def pending(self) -> int:
         """Chunks that wait to be stepped."""
+        ...
+
+    @property
+    def due(self) -> int:
+        """Stream time up to which audio is needed for another chunk."""
         ...
 
     def finish(self) -> Events:
@@ -54,6 +64,7 @@ class Job:
         make_stream: how to begin it.
         audio: block to hear, `(channels, samples)`.
         leave: forget the session.
+        place: start of the block as it was sent, and the transport there.
     """
 
     session: int
@@ -65,6 +76,7 @@ class Job:
     make_stream: StreamMaker | None = None
     audio: Samples | None = None
     leave: bool = False
+    place: tuple[int, wire.Transport] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +89,10 @@ class Part:
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """Answer to one or more jobs of a session; `error` means that its stream is lost."""
+    """Answer to one or more jobs of a session; `error` means that its stream is lost.
+
+    `due` is the stream time up to which more audio is needed, 0 if there is no stream.
+    """
 
     session: int
     through_seq: int
@@ -85,3 +100,4 @@ class Result:
     queue_us: int = 0
     compute_us: int = 0
     error: BaseException | None = None
+    due: int = 0

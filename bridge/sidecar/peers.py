@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 import msgspec
@@ -19,13 +20,17 @@ log = logging.getLogger(__name__)
 MAX_COMPLAINTS = 32
 """Broken messages that are answered one by one; a client that sends more is only counted."""
 
+BUNDLE = wire.MAX_MESSAGE // 2
+"""Bytes of a bundle; a single message may be longer."""
+
 
 @dataclass(slots=True)
 class Peer:
-    """One connection.
+    """One line of a connection.
 
     Args:
-        identity: ZeroMQ's name of it.
+        identity: ZeroMQ's name of the connection.
+        line: its number.
         heard_s: when it was last heard.
         born_s: when its session began.
         session: its session, once welcome.
@@ -35,12 +40,22 @@ class Peer:
     """
 
     identity: bytes
+    line: int
     heard_s: float
     born_s: float = 0.0
     session: Session | None = None
     opening: bool = False
     broken: int = 0
     outbox: deque[wire.ToPlugin] = field(default_factory=deque)
+
+
+@dataclass(frozen=True, slots=True)
+class Letter:
+    """A message on its way to a peer, and its bytes."""
+
+    peer: Peer
+    message: wire.ToPlugin
+    header: bytes
 
 
 class Post:
@@ -53,31 +68,59 @@ class Post:
 
     def send(self, peer: Peer, message: wire.ToPlugin) -> None:
         """Send, or keep for `retry` if the connection is full."""
-        if not peer.outbox and self._try(peer, message):
-            return
-        if peer.identity not in self.unreachable:
-            _keep(peer.outbox, message)
-            self.waiting = True
+        self.send_all([(peer, message)])
+
+    def send_all(self, messages: Iterable[tuple[Peer, wire.ToPlugin]]) -> None:
+        """Send several; those of one connection travel together if it has more than its first line."""
+        connections: dict[bytes, list[Letter]] = {}
+        for peer, message in messages:
+            connections.setdefault(peer.identity, []).append(Letter(peer, message, encode(message)))
+        for letters in connections.values():
+            lines = any(letter.peer.line for letter in letters)
+            for parcel in _parcels(letters) if lines else ([letter] for letter in letters):
+                if any(letter.peer.outbox for letter in parcel) or not self._try(parcel):
+                    self._keep_all(parcel)
 
     def retry(self, peers: list[Peer]) -> None:
         """Send what was kept, as far as it goes."""
         self.waiting = False
         for peer in peers:
-            while peer.outbox and self._try(peer, peer.outbox[0]):
+            while peer.outbox and self._try([Letter(peer, peer.outbox[0], encode(peer.outbox[0]))]):
                 peer.outbox.popleft()
             self.waiting |= bool(peer.outbox)
 
-    def _try(self, peer: Peer, message: wire.ToPlugin) -> bool:
+    def _keep_all(self, parcel: Sequence[Letter]) -> None:
+        for letter in parcel:
+            if letter.peer.identity not in self.unreachable:
+                _keep(letter.peer.outbox, letter.message)
+                self.waiting = True
+
+    def _try(self, parcel: Sequence[Letter]) -> bool:
+        first = parcel[0].peer
+        header = parcel[0].header
+        if len(parcel) > 1 or first.line:
+            header = encode(wire.Bundle(tuple(wire.Item(each.peer.line, each.header) for each in parcel)))
         try:
-            self._socket.send_multipart([peer.identity, encode(message)], zmq.DONTWAIT)
+            self._socket.send_multipart([first.identity, header], zmq.DONTWAIT)
         except zmq.Again:
             return False
         except zmq.ZMQError as error:
             if error.errno != zmq.EHOSTUNREACH:
                 raise
-            self.unreachable.add(peer.identity)
+            self.unreachable.add(first.identity)
             return False
         return True
+
+
+def _parcels(letters: Sequence[Letter]) -> Iterator[Sequence[Letter]]:
+    """Cut into bundles that stay within the limits."""
+    begin, size = 0, 0
+    for index, letter in enumerate(letters):
+        if index > begin and (size + len(letter.header) > BUNDLE or index - begin == wire.MAX_LINES):
+            yield letters[begin:index]
+            begin, size = index, 0
+        size += len(letter.header)
+    yield letters[begin:]
 
 
 def _keep(outbox: deque[wire.ToPlugin], message: wire.ToPlugin) -> None:

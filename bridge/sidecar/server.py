@@ -22,6 +22,7 @@ from bridge.errors import EngineError, LinkError
 from bridge.sidecar.desk import Desk
 from bridge.sidecar.engine import Engine, advance
 from bridge.sidecar.jobs import Result
+from bridge.sidecar.player import Piece
 from bridge.sidecar.settings import ServeSettings
 from bridge.sidecar.workers import Workers, default_workers
 from bridge.wire import protocol as wire
@@ -62,11 +63,12 @@ class Server:
     """A sidecar: one ROUTER socket and its gate on this thread, the workers, one loader."""
 
     def __init__(self, settings: ServeSettings) -> None:
+        piece = None if settings.play is None else Piece.read(settings.play)
         self.settings = settings
         self.bell = Bell()
         self._stop = threading.Event()
         self._news: SimpleQueue[Callable[[], None]] = SimpleQueue()
-        self._engine = Engine(settings.presets, settings.load_preset, settings.make_transcriber)
+        self._engine = Engine(settings.presets, settings.load_preset, settings.make_transcriber, piece)
         self._workers = Workers(settings.workers or default_workers(), self._deliver, advance)
         self._loader = ThreadPoolExecutor(1, "dawbridge-loader")
         self._served = False

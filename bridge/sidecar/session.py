@@ -15,12 +15,9 @@ from bridge.sidecar.meters import Histogram
 from bridge.sidecar.takes import Pass, Take
 from bridge.sidecar.voices import Voices
 from bridge.wire import protocol as wire
+from bridge.wire.blocks import jumped
 from inference import events as heard
 
-SEEK_S = 0.02
-"""A song position that is off by more than this has jumped (hosts round it to their own clocks)."""
-SEEK_BEATS = 0.1
-"""The same where a host gives beats only; wide, because the tempo may change within a block."""
 CONTROL_JOBS = 64
 """Messages that need no credit (Flush) which may wait at once."""
 
@@ -40,6 +37,7 @@ class Terms:
         budget_us: time for queue and inference; `None` = nobody waits.
         drop_late: note-ons that come after the budget are dropped instead of sent.
         presets: names they came from.
+        contents: the preset by value.
         systems: names of the systems that hear.
         weights: which weights they use.
         alignment: `aligned` or `immediate`.
@@ -53,6 +51,7 @@ class Terms:
     budget_us: int | None = None
     drop_late: bool = False
     presets: tuple[str, ...] = ()
+    contents: str = ""
     systems: tuple[str, ...] = ()
     weights: str = ""
     alignment: str = "aligned"
@@ -170,8 +169,15 @@ class Session:
             tuple(beats),
             result.compute_us,
             result.queue_us,
+            self._due(result),
         )
         return divide(whole, before)
+
+    def _due(self, result: Result) -> int:
+        """Up to where it makes no difference when audio comes; where nobody listens that is always so."""
+        if result.due or self._open or result.through_seq < self._seq:
+            return result.due
+        return (self._expected or 0) + self.terms.latency.chunk
 
     def release(self) -> wire.Events:
         """Note-offs for everything, at once: the end of the session, whatever happened."""
@@ -191,7 +197,11 @@ class Session:
 
     def reconfigure(self, hello: wire.Hello, terms: Terms, now_ns: int) -> Job | None:
         """Go on with other terms; a job that ends the running stream if it hears by other ones."""
-        cut = (terms.presets, hello.offline) != (self.terms.presets, self.hello.offline)
+        cut = (terms.contents, terms.presets, hello.offline) != (
+            self.terms.contents,
+            self.terms.presets,
+            self.hello.offline,
+        )
         self.hello = hello
         if not cut:
             return None
@@ -215,12 +225,13 @@ class Session:
             return self._job(now_ns, finish_at=finish_at)
         if self._open:
             self._follow(message)
-            return self._job(now_ns, audio=_after_silence(samples, gap))
+            return self._job(now_ns, audio=_after_silence(samples, gap), place=(message.start, transport))
         self._open = True
         if self._keeps_takes:
             self._passes.append(Pass(self.hello.rate, start))
             self._follow(message)
-        return self._job(now_ns, finish_at=finish_at, begin_at=start, audio=samples)
+        place = message.start, transport
+        return self._job(now_ns, finish_at=finish_at, begin_at=start, audio=samples, place=place)
 
     def _follow(self, message: wire.Audio) -> None:
         if self._passes:
@@ -238,15 +249,7 @@ class Session:
     def _jumped(self, now: wire.Transport, gap: int) -> bool:
         """Whether the song position is not where the block before (and the gap) leads to."""
         before = self._transport
-        if before is None or not (before.playing and now.playing):
-            return False
-        passed = self._length + gap
-        if before.position is not None and now.position is not None:
-            return abs(now.position - before.position - passed) > SEEK_S * self.hello.rate
-        if before.beats is None or now.beats is None or before.tempo_bpm is None:
-            return False
-        beats = passed / self.hello.rate * before.tempo_bpm / 60
-        return abs(now.beats - before.beats - beats) > SEEK_BEATS
+        return before is not None and jumped(before, now, self._length + gap, self.hello.rate)
 
     def _job(
         self,
@@ -255,9 +258,11 @@ class Session:
         finish_at: int | None = None,
         begin_at: int | None = None,
         audio: Samples | None = None,
+        place: tuple[int, wire.Transport] | None = None,
     ) -> Job:
         maker = None if begin_at is None else self.terms.make_stream
-        return Job(self.number, self._seq, now_ns, self.hello.offline, finish_at, begin_at, maker, audio)
+        offline = self.hello.offline
+        return Job(self.number, self._seq, now_ns, offline, finish_at, begin_at, maker, audio, place=place)
 
     def _refuse_excess(self) -> None:
         self.counts.dropped += 1

@@ -34,6 +34,8 @@ class ServeSettings:
         freeze: keep what exists after warm-up out of the garbage collector's way.
         runtime_folder: folder of the connection file, `None` = the user's.
         data_folder: folder of the keys, `None` = the user's.
+        play: MIDI file that is played along each host's transport, instead of hearing, wherever a plug-in
+            asks for no system.
         takes: folder for a MIDI file of each pass of a host's transport, `None` = none are written.
     """
 
@@ -54,3 +56,4 @@ class ServeSettings:
     runtime_folder: Path | None = None
     data_folder: Path | None = None
     takes: Path | None = None
+    play: Path | None = None

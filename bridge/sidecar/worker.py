@@ -148,6 +148,8 @@ class Worker:
             if job.begin_at is not None and job.make_stream is not None:
                 lane.stream = job.make_stream(job.begin_at)
             if job.audio is not None and lane.stream is not None:
+                if job.place is not None:
+                    lane.stream.place(*job.place)
                 lane.stream.push(job.audio)
         except Exception as error:
             self._fail(lane, job.session, error)
@@ -189,6 +191,7 @@ class Worker:
 def _result(session: int, lane: _Lane, began_ns: int, compute_us: int) -> Result:
     arrived = began_ns if lane.arrived_ns is None else lane.arrived_ns
     queue_us = max(0, began_ns - arrived) // 1000
-    result = Result(session, lane.seq, tuple(lane.parts), queue_us, compute_us, lane.error)
+    due = 0 if lane.stream is None else lane.stream.due
+    result = Result(session, lane.seq, tuple(lane.parts), queue_us, compute_us, lane.error, due)
     lane.parts, lane.arrived_ns = [], None
     return result

@@ -14,7 +14,15 @@ from bridge.files import replacing, unwritable
 from bridge.midi import write_midi
 from bridge.presets import Preset, load
 from bridge.studio.audio import AudioSource, open_audio
-from bridge.studio.rhythm import RhythmOptions, beat_notes, markers, open_listener, tempo_grid
+from bridge.studio.rhythm import (
+    RhythmOptions,
+    beat_notes,
+    markers,
+    open_listener,
+    spans,
+    tempo_grid,
+    with_spans,
+)
 from bridge.studio.targets import Target, find_targets
 from bridge.studio.tuning import choose_tuning
 from bridge.tempo import beats_as_dict
@@ -203,11 +211,12 @@ def hear(
         if report:
             report(heard.samples / source.rate, source.seconds)
     keep(stream.finish())
+    heard.notes += collector.close(heard.samples)
     if rhythm:
+        rhythm.tell(heard.notes)
         last = rhythm.finish()
         heard.beats += last.beats
         heard.lanes += last.lanes
-    heard.notes += collector.close(heard.samples)
     heard.notes.sort(key=lambda note: (note.onset, note.pitch))
     return heard
 
@@ -288,7 +297,9 @@ def _write(target: Target, heard: Heard, preset: Preset, options: BounceOptions)
         )
     if rhythm and rhythm.beats:
         with replacing(target.beats) as part:
-            plain = beats_as_dict(heard.beats, heard.rate, markers(heard.lanes), heard.lanes)
+            plain = beats_as_dict(
+                heard.beats, heard.rate, markers(heard.lanes), heard.lanes, spans(heard.lanes)
+            )
             part.write_text(json.dumps(plain, indent=1), encoding="utf-8")
     grid = tempo_grid(heard.beats, heard.rate, rhythm)
     told = bool(rhythm and rhythm.dynamics)
@@ -299,7 +310,7 @@ def _write(target: Target, heard: Heard, preset: Preset, options: BounceOptions)
         heard.controls,
         heard.rate,
         lanes=heard.lanes if told or not rhythm else (),
-        markers=markers(heard.lanes) if told else (),
+        markers=with_spans(markers(heard.lanes), spans(heard.lanes)) if told else (),
         beats=beat_notes(heard.beats, heard.rate, clicks) if clicks else (),
         instrument=preset.instrument,
         name=target.source.stem,

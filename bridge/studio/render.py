@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -97,27 +98,13 @@ def render(
         progress: called with seconds done and seconds of music after each block.
     """
     begin = time.perf_counter()
-    if not 8_000 <= rate <= 192_000:
-        raise UsageError(f"a rate of {rate} Hz", remedy="Choose between 8000 and 192000 Hz")
-    out, content = Path(out), read_midi(midi, rate)
-    suffix = _checked_suffix(out)
+    out, content = Path(out), read_midi(midi, checked_rate(rate))
+    checked_suffix(out)
     preset = _with_choices(render_preset(str(piano)), room, level_db, tail_s)
     effects = Room(rate, preset.room, preset.level_db)
-    player = open_piano(preset, rate)
-    try:
-        peak = count = 0.0
-        with (
-            replacing(out) as part,
-            part.open("w+b") as raw,
-            AudioFile(raw, "w", float(rate), 2, bit_depth=24, format=suffix) as file,
-        ):
-            for block in sound(content, player, effects, preset.tail_s):
-                file.write(block)
-                peak, count = max(peak, float(np.abs(block).max(initial=0.0))), count + block.shape[1]
-                if progress:
-                    progress(count / rate, content.length / rate)
-    finally:
-        player.close()
+    with closing(open_piano(preset, rate)) as player:
+        blocks = sound(content, player, effects, preset.tail_s)
+        peak, count = write_audio(out, blocks, rate, content.length, progress)
     return RenderReport(
         out,
         count / rate,
@@ -127,6 +114,36 @@ def render(
         time.perf_counter() - begin,
         content.warnings,
     )
+
+
+def write_audio(
+    out: Path,
+    blocks: Iterable[Audio],
+    rate: int,
+    length: int,
+    progress: Callable[[float, float], None] | None = None,
+) -> tuple[float, int]:
+    """Write blocks `(2, samples)` to a file of 24 bits; returns their peak and how many samples they were.
+
+    Args:
+        out: the audio file; its ending names the format.
+        blocks: in order.
+        rate: Hz.
+        length: samples of music, as `progress` is told.
+        progress: called with seconds done and seconds of music after each block.
+    """
+    peak, count = 0.0, 0
+    with (
+        replacing(out) as part,
+        part.open("w+b") as raw,
+        AudioFile(raw, "w", float(rate), 2, bit_depth=24, format=checked_suffix(out)) as file,
+    ):
+        for block in blocks:
+            file.write(block)
+            peak, count = max(peak, float(np.abs(block).max(initial=0.0))), count + block.shape[1]
+            if progress:
+                progress(count / rate, length / rate)
+    return peak, count
 
 
 def sound(content: MidiContent, piano: Piano, room: Room, tail_s: float | None = None) -> Iterator[Audio]:
@@ -242,7 +259,23 @@ def _messages(content: MidiContent) -> deque[PlayedEvent]:
     return deque((at, message) for at, _, message in events)
 
 
-def _checked_suffix(out: Path) -> str:
+def checked_rate(rate: int) -> int:
+    """The rate, if there can be audio of it.
+
+    Raises:
+        UsageError: not from 8 to 192 kHz.
+    """
+    if not 8_000 <= rate <= 192_000:
+        raise UsageError(f"a rate of {rate} Hz", remedy="Choose between 8000 and 192000 Hz")
+    return rate
+
+
+def checked_suffix(out: Path) -> str:
+    """The format that an audio file's ending names.
+
+    Raises:
+        UsageError: none that can be written.
+    """
     suffix = out.suffix.lower().lstrip(".")
     if suffix not in ("wav", "flac", "ogg"):
         raise UsageError(f"{out.name} has no known audio ending", remedy="Call it .wav, .flac or .ogg")

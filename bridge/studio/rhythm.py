@@ -24,7 +24,8 @@ class RhythmOptions:
     Args:
         tempo: `heard`: a tempo per beat; `one`: the middle one throughout; None: as without beats.
         beats: write beats and dynamics as JSON beside the MIDI file.
-        dynamics: write the dynamics as a controller curve, and pp..ff as markers where they change.
+        dynamics: write the dynamics as a controller curve; pp..ff as markers where they change, and two
+            markers for each crescendo and diminuendo.
         beat_notes: write each beat as a note on this channel, 1..16; None: none.
         meters: beats per bar that may occur, None: 2, 3 and 4.
         range_bpm: slowest and fastest tempo, None: 30 to 240.
@@ -108,6 +109,23 @@ def markers(lanes: Sequence[LanePoint]) -> list[tuple[int, str]]:
             if not found or found[-1][1] != name:
                 found.append((point.time, name))
     return found
+
+
+def spans(lanes: Sequence[LanePoint]) -> list[tuple[int, int, str]]:
+    """`(begin, end, "crescendo" or "diminuendo")` where the dynamics lane changes gradually."""
+    from inference.rhythm.swells import swells
+
+    points = [point for point in lanes if point.lane is Lane.DYNAMICS]
+    found = swells([point.value for point in points])
+    return [(points[swell.first].time, points[swell.last].time, swell.name) for swell in found]
+
+
+def with_spans(
+    marks: Sequence[tuple[int, str]], found: Sequence[tuple[int, int, str]]
+) -> list[tuple[int, str]]:
+    """Markers, and two more for each span: its name where it begins, `end of ...` where it ends."""
+    edges = [(begin, name) for begin, _, name in found] + [(end, f"end of {name}") for _, end, name in found]
+    return sorted([*marks, *edges], key=lambda mark: mark[0])
 
 
 def beat_notes(beats: Sequence[Beat], rate: int, channel: int) -> list[Note]:

@@ -35,18 +35,21 @@ class Room:
         rate: Hz.
         room: a name in `ROOMS`, an impulse response file, or None for no room.
         level_db: gain before the limiter.
+        limit: whether there is one.
     """
 
-    def __init__(self, rate: int, room: str | None = None, level_db: float = 0.0) -> None:
+    def __init__(
+        self, rate: int, room: str | None = None, level_db: float = 0.0, *, limit: bool = True
+    ) -> None:
         pedalboard: Any = import_module("pedalboard")  # its types are not re-exported
         effects: list[Any] = [pedalboard.Gain(level_db)] if level_db else []
         if room in ROOMS:
             effects.append(pedalboard.Reverb(dry_level=DRY, **ROOMS[room]))
         elif room is not None:
             effects.append(pedalboard.Convolution(_impulse(room, rate), IMPULSE_MIX, float(rate)))
-        self._board: Any = pedalboard.Pedalboard(
-            [*effects, pedalboard.BrickwallLimiter(ceiling_db=CEILING_DB)]
-        )
+        if limit:
+            effects.append(pedalboard.BrickwallLimiter(ceiling_db=CEILING_DB))
+        self._board: Any = pedalboard.Pedalboard(effects)
         self._rate = rate
         self._owed = 0
 

@@ -9,19 +9,10 @@ from dataclasses import dataclass
 
 from bridge.wire import protocol as wire
 from bridge.wire.bell import Bell
-from bridge.wire.codec import Samples
+from bridge.wire.blocks import Block, joined, leading
 from bridge.wire.link import Link, State
 
 PUMP_S = 0.25
-
-
-@dataclass(frozen=True, slots=True)
-class Block:
-    """Audio `(channels, samples)` that waits for credit."""
-
-    start: int
-    audio: Samples
-    transport: wire.Transport
 
 
 @dataclass(slots=True)
@@ -101,14 +92,22 @@ class Carrier:
             return
         while self._ring:
             item = self._ring[0]
-            if isinstance(item, Block) and not self.link.send(item.start, item.audio, item.transport):
-                return
+            count = 1
             if isinstance(item, Mark):
                 self._carry_out(item)
+            elif not (count := self._send_blocks(item)):
+                return
             with self.changed:
-                self._ring.popleft()
-                self.held -= item.audio.shape[1] if isinstance(item, Block) else 0
+                for _ in range(count):
+                    taken = self._ring.popleft()
+                    self.held -= taken.audio.shape[1] if isinstance(taken, Block) else 0
                 self.changed.notify_all()
+
+    def _send_blocks(self, first: Block) -> int:
+        """Send the blocks that travel together; how many, 0 if none may go now."""
+        with self.changed:
+            run = leading(self._ring, self.link.due(first), self.link.hello.rate)
+        return len(run) if run and self.link.send(joined(run)) else 0
 
     def _carry_out(self, mark: Mark) -> None:
         if isinstance(mark.what, wire.Configure):

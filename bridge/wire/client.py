@@ -18,7 +18,8 @@ import zmq
 from bridge.errors import LinkError, ProtocolError, SidecarMissing
 from bridge.wire import protocol as wire
 from bridge.wire.bell import Bell
-from bridge.wire.carrier import Block, Carrier, Mark
+from bridge.wire.blocks import Block
+from bridge.wire.carrier import Carrier, Mark
 from bridge.wire.codec import Samples, decode_to_plugin, encode
 from bridge.wire.connection import START, Connection, read_connection
 from bridge.wire.link import Link, State

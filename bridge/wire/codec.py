@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 import msgspec
 import numpy as np
@@ -12,6 +12,7 @@ from bridge.errors import ProtocolError
 from bridge.wire.protocol import MAX_HEADER, MAX_MESSAGE, AnyMessage, Opening, ToPlugin, ToSidecar
 
 Samples = NDArray[np.float32]
+Buffer: TypeAlias = bytes | memoryview
 T = TypeVar("T")
 
 
@@ -24,8 +25,8 @@ _to_sidecar: msgspec.msgpack.Decoder[ToSidecar] = msgspec.msgpack.Decoder(ToSide
 _to_plugin: msgspec.msgpack.Decoder[ToPlugin] = msgspec.msgpack.Decoder(ToPlugin)
 _opening = msgspec.msgpack.Decoder(Opening)
 _envelope = msgspec.msgpack.Decoder(_Envelope)
-_TYPES_TO_SIDECAR = frozenset(("hello", "configure", "audio", "flush", "ping", "status", "goodbye"))
-_TYPES_TO_PLUGIN = frozenset(("welcome", "refusal", "events", "pong", "report", "goodbye"))
+_TYPES_TO_SIDECAR = frozenset(("hello", "configure", "audio", "flush", "ping", "status", "goodbye", "bundle"))
+_TYPES_TO_PLUGIN = frozenset(("welcome", "refusal", "events", "pong", "report", "goodbye", "bundle"))
 
 
 def encode(message: AnyMessage) -> bytes:
@@ -58,7 +59,7 @@ def encode_samples(audio: Samples) -> bytes:
     return np.ascontiguousarray(audio, dtype="<f4").tobytes()
 
 
-def decode_samples(frame: bytes, channels: int, samples: int) -> tuple[Samples, int]:
+def decode_samples(frame: Buffer, channels: int, samples: int) -> tuple[Samples, int]:
     """The block `(channels, samples)` in a samples frame, and how many values were not finite.
 
     Values that are not finite become 0, so that one bad plug-in before us cannot poison a state.

@@ -18,7 +18,8 @@ import zmq
 from bridge.errors import LinkError, ProtocolError, Refused, SidecarMissing
 from bridge.wire import protocol as wire
 from bridge.wire.bell import Bell
-from bridge.wire.codec import Samples, decode_to_plugin, encode, encode_samples
+from bridge.wire.blocks import Block
+from bridge.wire.codec import decode_to_plugin, encode, encode_samples
 from bridge.wire.connection import Connection, connection_file, read_connection
 from bridge.wire.security import Context, Socket, secure_client
 from bridge.wire.sounding import Sounding
@@ -71,8 +72,11 @@ class Link:
         self._context: Context = context or zmq.Context()
         self._shared = context is not None
         self._socket: Socket | None = None
-        self._waiting: deque[int] = deque()  # audio messages not yet acknowledged
+        self._waiting: deque[tuple[int, int]] = deque()  # number, samples: audio not yet acknowledged
         self._seq = 0
+        self._last: Block | None = None  # that was sent
+        self._due = 0
+        self._stream_seq = 1  # message that began the stream
         self._heartbeat_s = wire.HEARTBEAT_MS / 1000
         self._heard_s = self._sent_s = self._pinged_s = 0.0
         self._back_off_s = self._retry_s = self._welcomed_s = 0.0
@@ -80,10 +84,24 @@ class Link:
 
     @property
     def credit(self) -> int:
-        """Audio messages that may be sent now."""
+        """Audio messages that may be sent now; a long one, made of many blocks, counts for more than one."""
         if self.state is not State.READY or self.welcome is None:
             return 0
-        return max(0, self.welcome.credit - len(self._waiting))
+        blocks = -(-sum(samples for _, samples in self._waiting) // self.hello.max_block)
+        return max(0, self.welcome.credit - max(len(self._waiting), blocks))
+
+    def due(self, block: Block) -> int:
+        """Stream time up to which `block` and those that join it may be held back to travel together.
+
+        0 if that is not known. Rather a sample too early than too late, as a chunk need not be a whole
+        number of the host's samples.
+        """
+        if self.welcome is None or self._last is None or not block.joins(self._last, self.hello.rate):
+            return 0
+        chunk, beyond = self.welcome.latency.chunk, self._last.end - self._due
+        if self._due == 0 or beyond < 0 or chunk < 2:
+            return self._due
+        return self._due + (beyond // chunk + 1) * (chunk - 1)
 
     def pump(self, timeout_s: float = 0.0) -> list[wire.Events]:
         """Do what is due, wait at most `timeout_s` for news, return the events that came.
@@ -103,16 +121,20 @@ class Link:
                 self._send(wire.Ping(time.monotonic_ns()))
         return events
 
-    def send(self, start: int, audio: Samples, transport: wire.Transport) -> bool:
-        """Send the block `(channels, samples)` that begins at `start`; `False` if there is no credit."""
+    def send(self, block: Block) -> bool:
+        """Send a block `(channels, samples)`; `False` if there is no credit."""
         if not self.credit:
             return False
-        message = wire.Audio(self._seq + 1, start, audio.shape[1], transport)
-        if not self._send(message, encode_samples(audio)):
+        if self._last is None or not block.joins(self._last, self.hello.rate):
+            self._due, self._stream_seq = 0, self._seq + 1  # what is due was told of the stream before
+        samples = block.audio.shape[1]
+        message = wire.Audio(self._seq + 1, block.start, samples, block.transport)
+        if not self._send(message, encode_samples(block.audio)):
             return False
         self._seq += 1
-        self._waiting.append(self._seq)
-        self.position = start + audio.shape[1]
+        self._waiting.append((self._seq, samples))
+        self._last = block
+        self.position = block.end
         return True
 
     def flush(self, reason: str = "stop") -> int:
@@ -210,8 +232,10 @@ class Link:
         match message:
             case wire.Events():
                 self.acknowledged = max(self.acknowledged, message.through_seq)
-                while self._waiting and self._waiting[0] <= self.acknowledged:
+                while self._waiting and self._waiting[0][0] <= self.acknowledged:
                     self._waiting.popleft()
+                if message.through_seq >= self._stream_seq:
+                    self._due = message.due
                 self.sounding.follow(message)
                 return [message]
             case wire.Pong():
@@ -230,6 +254,7 @@ class Link:
         self.welcome, self.state, self.trouble = welcome, State.READY, None
         self._heartbeat_s = welcome.heartbeat_ms / 1000
         self._welcomed_s = time.monotonic()
+        self._last = None  # the next block begins a stream, or goes on by other terms
 
     def _refused(self, refusal: wire.Refusal) -> list[wire.Events]:
         trouble = Refused(refusal.message, remedy=refusal.remedy)

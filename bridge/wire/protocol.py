@@ -23,6 +23,7 @@ MAX_MESSAGE = 1 << 20
 MAX_NOTES = 1024
 MAX_POINTS = 4096
 MAX_SESSIONS = 256
+MAX_LINES = 256
 HEARTBEAT_MS = 500
 MISSES = 4
 SHORT_GAP_S = 0.25
@@ -30,6 +31,7 @@ SHORT_GAP_S = 0.25
 Text: TypeAlias = Annotated[str, Meta(max_length=256)]
 Prose: TypeAlias = Annotated[str, Meta(max_length=2048)]
 Code: TypeAlias = Annotated[str, Meta(max_length=32)]
+Contents: TypeAlias = Annotated[str, Meta(max_length=8192)]
 Count: TypeAlias = Annotated[int, Meta(ge=0, le=2**53)]
 Position: TypeAlias = Annotated[int, Meta(ge=-(2**53), le=2**53)]
 Version: TypeAlias = Annotated[int, Meta(ge=0, le=65_535)]
@@ -38,6 +40,7 @@ Pitch: TypeAlias = Annotated[int, Meta(ge=0, le=127)]
 Channel: TypeAlias = Annotated[int, Meta(ge=0, le=15)]
 Unit: TypeAlias = Annotated[float, Meta(ge=0.0, le=1.0)]
 Names: TypeAlias = Annotated[tuple[Text, ...], Meta(max_length=8)]
+Line: TypeAlias = Annotated[int, Meta(ge=0, lt=MAX_LINES)]
 Rate: TypeAlias = Annotated[int, Meta(ge=MIN_RATE, le=MAX_RATE)]
 Channels: TypeAlias = Annotated[int, Meta(ge=1, le=MAX_CHANNELS)]
 BlockSize: TypeAlias = Annotated[int, Meta(ge=1, le=MAX_BLOCK)]
@@ -151,7 +154,10 @@ class Instrument(Struct, frozen=True):
 
 
 class Hello(Message, frozen=True):
-    """A plug-in instance asks for a session. `instance` is kept in the project."""
+    """A plug-in instance asks for a session. `instance` is kept in the project.
+
+    `contents` is a preset by value, as a Welcome gave it; it counts instead of `presets`.
+    """
 
     protocol: Versions
     rate: Rate
@@ -164,6 +170,7 @@ class Hello(Message, frozen=True):
     presets: Names = ()
     offline: bool = False
     monitor: bool = True
+    contents: Contents = ""
 
 
 class Opening(Message, frozen=True, tag="hello"):
@@ -173,7 +180,11 @@ class Opening(Message, frozen=True, tag="hello"):
 
 
 class Welcome(Message, frozen=True):
-    """The session is open. The plug-in may have `credit` audio messages unacknowledged."""
+    """The session is open. The plug-in may have `credit` audio messages unacknowledged.
+
+    `lines` is how many sessions one connection may have, each on a line of its own; `contents` is the
+    preset that hears, by value, for the plug-in to keep.
+    """
 
     protocol: Version
     epoch: Count
@@ -186,6 +197,8 @@ class Welcome(Message, frozen=True):
     weights: Text = ""
     software: Text = ""
     instrument: Instrument = field(default_factory=Instrument)
+    lines: Annotated[int, Meta(ge=1, le=MAX_LINES)] = 1
+    contents: Contents = ""
 
 
 class Refusal(Message, frozen=True):
@@ -207,7 +220,10 @@ class Audio(Message, frozen=True):
 
 
 class Events(Message, frozen=True):
-    """What was heard; acknowledges every message up to `through_seq`."""
+    """What was heard; acknowledges every message up to `through_seq`.
+
+    Audio before `due` may be held back and sent together: more is not heard without what lies there.
+    """
 
     through_seq: Count
     final_until: Count
@@ -217,6 +233,7 @@ class Events(Message, frozen=True):
     beats: Annotated[tuple[Beat, ...], Meta(max_length=MAX_POINTS)] = ()
     compute_us: Count = 0
     queue_us: Count = 0
+    due: Count = 0
 
 
 class Configure(Message, frozen=True):
@@ -227,6 +244,7 @@ class Configure(Message, frozen=True):
     monitor: bool | UnsetType = UNSET
     name: Text | UnsetType = UNSET
     track: Text | UnsetType = UNSET
+    contents: Contents | UnsetType = UNSET
 
 
 class Flush(Message, frozen=True):
@@ -302,6 +320,20 @@ class Goodbye(Message, frozen=True):
     remedy: Prose = ""
 
 
-ToSidecar: TypeAlias = Hello | Configure | Audio | Flush | Ping | Status | Goodbye
-ToPlugin: TypeAlias = Welcome | Refusal | Events | Pong | Report | Goodbye
+class Item(Row, frozen=True, array_like=True):
+    """A message of a bundle: its line, its header frame, and its bytes in the samples frame."""
+
+    line: Line
+    header: bytes
+    size: Count = 0
+
+
+class Bundle(Message, frozen=True):
+    """Messages of several lines at once; the samples of its audio follow, in order, as one frame."""
+
+    items: Annotated[tuple[Item, ...], Meta(max_length=MAX_LINES)]
+
+
+ToSidecar: TypeAlias = Hello | Configure | Audio | Flush | Ping | Status | Goodbye | Bundle
+ToPlugin: TypeAlias = Welcome | Refusal | Events | Pong | Report | Goodbye | Bundle
 AnyMessage: TypeAlias = ToSidecar | ToPlugin

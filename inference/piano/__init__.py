@@ -35,7 +35,7 @@ def load(
             decision about them turns out otherwise. Default: none is told early.
 
     Raises:
-        WeightsError: no such weights, or a damaged file.
+        WeightsError: no such weights, a damaged file, or weights of another release.
         ValueError: an option out of range.
     """
     if pedal not in ("extended", "raw"):
@@ -44,7 +44,13 @@ def load(
         raise ValueError(f"sensitivity is {sensitivity}; choose a number from 0 to 1")
     stored = files.read(weights or DEFAULT_WEIGHTS)
     network = PianoNetwork(CONFIGS[stored.metadata["config"]])
-    network.load_state_dict(stored.tensors)
+    try:
+        network.load_state_dict(stored.tensors)
+    except RuntimeError as error:
+        raise files.WeightsError(
+            f"{stored.path} does not fit the network {network.config.name!r}: it comes from another release. "
+            "Use the shipped weights, or train on from these: dawbridge train piano --start FILE."
+        ) from error
     network.chosen = _chosen(decisions(network.config), decision_ms)
     delay = network.config.delays[network.chosen]
     thresholds = json.loads(stored.metadata["thresholds"])[str(delay)]

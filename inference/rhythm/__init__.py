@@ -10,6 +10,7 @@ from torch import Tensor
 from inference import weights as files
 from inference.rhythm.bars import BarNetwork
 from inference.rhythm.config import CONFIGS
+from inference.rhythm.counting import CountingNetwork
 from inference.rhythm.decode import DecodeSettings
 from inference.rhythm.dynamics import DynamicsNetwork, DynamicsSettings
 from inference.rhythm.follower import Follower
@@ -20,8 +21,9 @@ from inference.rhythm.pointer import PointerSettings
 from inference.rhythm.struck import STRUCK, StruckNetwork
 
 DEFAULT_WEIGHTS, FOLLOWER_WEIGHTS = "rhythm", "rhythm-live"
-BARS, DYNAMICS = "bars.", "dynamics."
-"""Prefixes of the tensors of the networks over beats: which begin bars, and how loud they are."""
+BARS, DYNAMICS, NOTED, COUNTING = "bars.", "dynamics.", "noted.", "counting."
+"""Prefixes of the tensors of the networks over beats (which begin bars, how loud they are) and over notes."""
+PARTS = (BARS, DYNAMICS, NOTED, COUNTING)
 
 
 def load(
@@ -47,24 +49,28 @@ def load(
     """
     stored = files.read(weights or DEFAULT_WEIGHTS)
     network = RhythmNetwork(CONFIGS[stored.metadata["config"]])
-    parts = {prefix: _without(prefix, stored.tensors) for prefix in (BARS, DYNAMICS)}
+    parts = {prefix: _without(prefix, stored.tensors) for prefix in PARTS}
     network.load_state_dict(
-        {name: value for name, value in stored.tensors.items() if not name.startswith((BARS, DYNAMICS))}
+        {name: value for name, value in stored.tensors.items() if not name.startswith(PARTS)}
     )
-    bars = dynamics = None
+    bars = dynamics = struck = None
     if parts[BARS]:
         bars = BarNetwork()
         bars.load_state_dict(parts[BARS])
     if parts[DYNAMICS]:
         dynamics = DynamicsNetwork()
         dynamics.load_state_dict(parts[DYNAMICS])
+    if parts[NOTED]:
+        struck = StruckNetwork(STRUCK[stored.metadata["noted"]]), CountingNetwork()
+        struck[0].load_state_dict(parts[NOTED])
+        struck[1].load_state_dict(parts[COUNTING])
     tuned = {name: float(stored.metadata[name]) for name in TUNED if name in stored.metadata}
     settings = hinted(replace(DecodeSettings(), **tuned), meters, tempo)  # type: ignore[arg-type]
     loudness = DynamicsSettings()
     if "dynamics_change" in stored.metadata:
         loudness = DynamicsSettings(*(float(stored.metadata[f"dynamics_{n}"]) for n in ("change", "weight")))
     hints = Hints(first_downbeat, taps)
-    return RhythmListener(network, settings, bars, dynamics, loudness=loudness, hints=hints)
+    return RhythmListener(network, settings, bars, dynamics, struck=struck, loudness=loudness, hints=hints)
 
 
 def load_follower(rate: int, weights: str | None = None) -> Follower:
@@ -95,6 +101,7 @@ def _without(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
 TUNED = (
     *("beat_bias", "beat_limit", "downbeat_bias", "downbeat_weight", "jump"),
     *("usual_bpm", "unusual", "meter_change", "pause", "certain"),
+    *("noted_bias", "noted_beats", "noted_bars", "noted_bars_bias", "noted_tempo"),
 )
 """Settings of the decoder that come with the weights."""
 

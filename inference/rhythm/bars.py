@@ -126,6 +126,13 @@ def hear_bars(network: BarNetwork, seen: Floats, frames: NDArray[np.int64]) -> F
     return found
 
 
+def near(logits: Floats | NDArray[np.float64], frames: NDArray[np.int64]) -> Floats:
+    """The largest logit within two frames of each beat."""
+    around = np.clip(frames[:, None] + np.arange(-2, 3), 0, len(logits) - 1)
+    largest: Floats = logits[around].max(1).astype(np.float32)
+    return largest
+
+
 def _rise(curve: Floats, frames: NDArray[np.int64]) -> NDArray[np.float64]:
     """How far a curve rises from just before a beat to just after it."""
     before = np.stack([curve[np.maximum(frames - k, 0)] for k in (2, 3, 4)]).mean(0)

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from inference.events import Beat
 from inference.rhythm.config import FrontEndConfig
+from inference.rhythm.tempi import interval_shares
 
 Floats = NDArray[np.float64] | NDArray[np.float32]
 _NEVER = -1e9
@@ -34,6 +35,10 @@ class DecodeSettings:
         downbeat_weight: of the bar against the beat.
         jump: cost of the squared logarithm of two successive intervals' ratio.
         usual_bpm: tempo that costs nothing, and `unusual` what the squared octaves away from it cost.
+        noted_bias: `beat_bias` where notes are known.
+        noted_beats: weight of what notes say of beats, beside what the sound says; so
+            `noted_bars` of bars, and `noted_tempo` of the tempo, which then need not be usual.
+        noted_bars_bias: logit above which notes rather begin a bar.
         meter_change: cost of another meter from one bar to the next.
         pause: cost of going on elsewhere, in another tempo, after any time.
         certain: mean confidence below which a stretch of beats is no music to count along with.
@@ -50,6 +55,11 @@ class DecodeSettings:
     jump: float = 30.0
     usual_bpm: float = 110.0
     unusual: float = 0.3
+    noted_bias: float = -1.0
+    noted_beats: float = 1.0
+    noted_bars: float = 1.5
+    noted_bars_bias: float = -1.5
+    noted_tempo: float = 1.0
     meter_change: float = 6.0
     pause: float = 8.0
     certain: float = 0.4
@@ -74,7 +84,11 @@ class _Steps(NamedTuple):
 
 
 def decode(
-    beat: Floats, downbeat: Floats, settings: DecodeSettings, config: FrontEndConfig
+    beat: Floats,
+    downbeat: Floats,
+    settings: DecodeSettings,
+    config: FrontEndConfig,
+    tempo: Floats | None = None,
 ) -> tuple[Beat, ...]:
     """Beats of a whole recording, times in samples at `config.rate`.
 
@@ -83,6 +97,7 @@ def decode(
         downbeat: likewise.
         settings: see `DecodeSettings`.
         config: gives the frame rate.
+        tempo: what each tempo costs, `(frames, TEMPI)`, 0 or less.
     """
     if len(beat) < 2:
         return ()
@@ -90,7 +105,8 @@ def decode(
     frames = candidates(beat)
     earned = np.clip(beat[frames] - settings.beat_bias, -settings.beat_limit, settings.beat_limit)
     earned = earned[:, None] + _bar_scores(downbeat, places, settings)[frames]
-    path = _best_path(frames, earned, places, settings, config)
+    told = None if tempo is None else settings.noted_tempo * tempo[frames]
+    path = _best_path(frames, earned, places, settings, config, told)
     found = [
         Beat(_time(beat, frame, config), int(places.position[k]), int(places.of[k]), _confidence(beat, frame))
         for frame, k in path
@@ -145,11 +161,13 @@ def _best_path(
     places: Places,
     settings: DecodeSettings,
     config: FrontEndConfig,
+    tempo: Floats | None = None,
 ) -> list[tuple[int, int]]:
     """`(frame, place)` of each beat of the best path through candidates at `frames`.
 
     A state is a candidate, its place in the bar, and a slot: the beat before it was the slot-th
-    candidate before, or (the last slot) there was none. `earned` is per candidate and place.
+    candidate before, or (the last slot) there was none. `earned` is per candidate and place,
+    `tempo` per candidate and tempo.
     """
     shortest = 60 * config.frames_per_second / settings.fastest_bpm
     longest = max(60 * config.frames_per_second / settings.slowest_bpm, shortest + 1) + 0.5
@@ -165,6 +183,7 @@ def _best_path(
     )
     change = -settings.meter_change * (1 - np.eye(len(places.first)))
     usual = np.log(60 * config.frames_per_second / settings.usual_bpm)
+    likely = None if tempo is None else tempo @ interval_shares(int(longest) + 1, config.frames_per_second)
     best, best_at, ended = 0.0, -1, reach
     for now in range(reach, len(padded)):
         while padded[ended] < padded[now] - longest:
@@ -175,6 +194,8 @@ def _best_path(
         interval = padded[now] - padded[before]
         log = np.log(interval)
         odd = settings.unusual * ((log - usual) / np.log(2)) ** 2
+        if likely is not None:
+            odd -= likely[now - reach, np.minimum(interval, int(longest))]
         odd[(interval < shortest - 0.5) | (interval > longest)] = -_NEVER
         ratio = log[:, None] - logs[before]
         ratio[:, reach] = 0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -13,18 +13,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from inference.events import Beat
-from inference.resample import resample
 from inference.rhythm import load
 from inference.rhythm.decode import pick_peaks
 from inference.rhythm.listener import Frames, RhythmListener
-from inference.training.beats import BeatTable, beats_file, read_beats, with_played_dynamics
-from inference.training.corpus import RATE, read_audio, read_notes
+from inference.rhythm.material import SETS, hear, pieces
+from inference.training.beats import BeatTable
 
-SETS = {
-    "disklavier-dev": Path("maps/disklavier-dev"),
-    "software-validation": Path("maps/software/validation"),
-}
-"""Folders of recordings, relative to the data folder; none of them is ever trained on."""
 TOLERANCE_S = 0.07
 
 
@@ -58,45 +52,31 @@ def run(
     weights: str | None = None,
     *,
     sets: Iterable[str] = tuple(SETS),
+    soundfont: Path | None = None,
     progress: Callable[[str], None] = lambda name: None,
 ) -> dict[str, list[BeatScores]]:
-    """Score every recording of the chosen sets that has known beats.
+    """Score every recording of the chosen sets that has known beats, as a bounce hears it.
 
     Args:
         data: folder with the sets' folders.
         out: gets `scores.json`, `scores.csv`, `tables.md`; nothing is written if None.
         weights: name or path; default the shipped ones.
         sets: names out of `SETS`; those whose folder is missing are skipped.
+        soundfont: plays performances that are scored instead, see `pieces`.
         progress: called with each recording's name.
 
     Raises:
-        FileNotFoundError: none of the sets is there.
+        FileNotFoundError: none of the sets is there, or no such SoundFont.
     """
     listener = load(weights)
     found: dict[str, list[BeatScores]] = {}
-    for name in sets:
-        for path, beats in recordings(data / SETS[name]):
-            progress(path.stem)
-            found.setdefault(name, []).append(score(path.stem, beats, listener, frames_of(listener, path)))
-    if not found:
-        raise FileNotFoundError(f"none of {', '.join(map(str, SETS.values()))} is in {data}")
+    for piece in pieces(data, sets, soundfont):
+        progress(piece.name)
+        frames = hear(listener, piece.load())
+        found.setdefault(piece.group, []).append(score(piece.name, piece.beats, listener, frames))
     if out is not None:
         _write(found, out)
     return found
-
-
-def recordings(folder: Path) -> Iterator[tuple[Path, BeatTable]]:
-    """Recordings of a folder that have beats, with these and the dynamics that were played."""
-    for path in sorted(folder.glob("*")):
-        if path.suffix not in {".ogg", ".flac", ".wav"} or not beats_file(path).is_file():
-            continue
-        beats, notes = read_beats(beats_file(path)), path.with_name(f"{path.stem}.notes.tsv")
-        yield path, with_played_dynamics(beats, read_notes(notes)) if notes.is_file() else beats
-
-
-def frames_of(listener: RhythmListener, path: Path) -> Frames:
-    """What the network thinks of a recording."""
-    return listener.hear(resample(read_audio(path), RATE, listener.rate))
 
 
 def score(name: str, reference: BeatTable, listener: RhythmListener, frames: Frames) -> BeatScores:

@@ -32,7 +32,8 @@ class DynamicsScores:
     `weighted` and `macro` are F1 over pp..ff, weighted by how often each is printed, or not; `change` is
     F1 of the beats where the class changes, `change_near` the same within one beat. `level` is the share
     of beats that get the same class at -20 dB. What begins with `quantiles` is what the ranked loudness
-    gets, without any network.
+    gets, without any network. `limit` is what loudness could get at all, if each piece's bounds between
+    the classes were known: the most of its beats that bounds can put right.
     """
 
     name: str
@@ -46,6 +47,8 @@ class DynamicsScores:
     quantiles_macro: float
     quantiles_change: float
     quantiles_change_near: float
+    limit_weighted: float
+    limit_macro: float
 
 
 COLUMNS = tuple(name for name in DynamicsScores.__annotations__ if name not in ("name", "beats"))
@@ -53,12 +56,13 @@ COLUMNS = tuple(name for name in DynamicsScores.__annotations__ if name not in (
 
 @dataclass(frozen=True)
 class _Compared:
-    """Classes `(beats,)` as printed, as heard, as heard at -20 dB, and by quantiles."""
+    """Classes `(beats,)` as printed, as heard, as heard at -20 dB, by quantiles, and by the best bounds."""
 
     printed: NDArray[np.int64]
     heard: NDArray[np.int64]
     softer: NDArray[np.int64]
     quantiles: NDArray[np.int64]
+    limit: NDArray[np.int64]
 
 
 def run(
@@ -146,8 +150,29 @@ def _compare(listener: RhythmListener, marked: Marked, audio: Floats) -> _Compar
         heard = hear_dynamics(listener.dynamics, seen, frames[inside])
         classes.append(decode_dynamics(heard, listener.loudness))
         if gain == 1.0:
-            quantiles = ranked_classes(cues(seen, frames[inside])[:, _RANK_COLUMN].astype(np.float64))
-    return _Compared(marked.beats.dynamics[inside], classes[0], classes[1], quantiles)
+            rank = cues(seen, frames[inside])[:, _RANK_COLUMN].astype(np.float64)
+    printed = marked.beats.dynamics[inside]
+    limit = best_bounds(printed, rank)
+    return _Compared(printed, classes[0], classes[1], ranked_classes(rank), limit)
+
+
+def best_bounds(printed: NDArray[np.int64], loud: NDArray[np.float64]) -> NDArray[np.int64]:
+    """Classes by the four bounds of loudness that put most beats into the class that is printed."""
+    order = np.argsort(loud, kind="stable")
+    hits = np.stack([printed[order] == value for value in range(1, CLASSES + 1)], 1).cumsum(0)
+    hits = np.concatenate([np.zeros((1, CLASSES), np.int64), hits])  # (softer beats, class)
+    best, origins = hits[:, 0], []
+    for value in range(1, CLASSES):
+        gain = best - hits[:, value]
+        highest = np.maximum.accumulate(gain)
+        origins.append(np.maximum.accumulate(np.where(gain == highest, np.arange(len(gain)), 0)))
+        best = highest + hits[:, value]
+    found, end = np.ones(len(printed), np.int64), len(printed)
+    for value in range(CLASSES, 1, -1):
+        begin = int(origins[value - 2][end])
+        found[order[begin:end]] = value
+        end = begin
+    return found
 
 
 def _scores(name: str, compared: Sequence[_Compared]) -> DynamicsScores:
@@ -161,5 +186,7 @@ def _scores(name: str, compared: Sequence[_Compared]) -> DynamicsScores:
             hits = [change_hits(one.printed, getattr(one, column), within) for one in compared]
             right, heard, true = np.sum(hits, 0)
             row[f"{prefix}change{suffix}"] = float(2 * right / max(heard + true, 1))
+    limit = np.concatenate([one.limit for one in compared])
+    row["limit_weighted"], row["limit_macro"] = class_f1(printed[known], limit[known])
     level = float(np.mean(np.concatenate([one.heard == one.softer for one in compared])))
     return DynamicsScores(name, int(known.sum()), level=level, **row)

@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from time import process_time
 from typing import Any
 
 import numpy as np
 
-from inference.events import Beat
+from inference.events import Beat, Events
+from inference.follow import open_follower
 from inference.pipeline import Stream, advance, open_transcriber
-from inference.rhythm.evaluate import SETS, f1, recordings, seconds
+from inference.rhythm.evaluate import f1, seconds
+from inference.rhythm.follower import Follower
+from inference.rhythm.material import SETS, pieces
+from inference.streaming import Transcriber
 from inference.training.beats import BeatTable
-from inference.training.corpus import RATE, read_audio
+from inference.training.corpus import RATE
 from inference.training.notes import Floats
+
+LATENCIES_MS = (-100.0, 0.0, 100.0, 160.0, 240.0, 400.0)
+"""When beats may be told, after they sound."""
 
 
 @dataclass(frozen=True)
@@ -22,7 +30,8 @@ class LiveScores:
     """Scores of one recording: F1 within 70 ms, all beats counted, nothing ever taken back.
 
     `told_ms` is the time from a beat to the moment at which it was told, negative if before it: the
-    middle of all beats; `share_early` the share that was told before it sounded.
+    middle of all beats; `share_early` the share that was told before it sounded; `core` the share of
+    one core that following the notes takes, without hearing them.
     """
 
     name: str
@@ -33,62 +42,76 @@ class LiveScores:
     confidence: float
     told_ms: float
     share_early: float
+    core: float
 
 
-COLUMNS = ("beat", "downbeat", "confidence", "told_ms", "share_early")
+COLUMNS = ("beat", "downbeat", "confidence", "told_ms", "share_early", "core")
+Portions = list[tuple[Events, float]]
+"""Notes as they were heard, each portion with the second at which it was known."""
 
 
 def run(
     data: Path,
     weights: str | None = None,
     *,
+    told: Sequence[float | None] = (None,),
     decision_ms: float | None = None,
-    beats_ms: float | None = None,
     chunk_ms: float | None = None,
     sets: Iterable[str] = tuple(SETS),
+    soundfont: Path | None = None,
     progress: Callable[[str], None] = lambda name: None,
-) -> dict[str, list[LiveScores]]:
-    """Follow every recording of the chosen sets that has known beats.
+) -> dict[float | None, dict[str, list[LiveScores]]]:
+    """Follow every recording of the chosen sets that has known beats, once for each of `told`.
 
     Args:
         data: folder with the sets' folders.
         weights: of the piano system: name or path; default the shipped ones.
+        told: when beats are told, in milliseconds after they sound, see `inference.follow.load`.
         decision_ms: longest time from a sound to the decision about its note.
-        beats_ms: when beats are told, after they sound.
         chunk_ms: what one step hears; default one hop.
         sets: names out of `SETS`; those whose folder is missing are skipped.
+        soundfont: plays performances that are followed instead, see `pieces`.
         progress: called with each recording's name.
 
     Raises:
-        FileNotFoundError: none of the sets is there.
+        FileNotFoundError: none of the sets is there, or no such SoundFont.
+        ValueError: a time at which beats cannot be told.
     """
-    asked = {"decision_ms": decision_ms, "beats_ms": beats_ms}
-    options = {name: value for name, value in asked.items() if value is not None}
-    transcriber = open_transcriber("rhythm", weights, **options)
-    found: dict[str, list[LiveScores]] = {}
-    for name in sets:
-        for path, beats in recordings(data / SETS[name]):
-            progress(path.stem)
-            told = follow(transcriber, read_audio(path), chunk_ms)
-            found.setdefault(name, []).append(score(path.stem, beats, told))
-    if not found:
-        raise FileNotFoundError(f"none of {', '.join(map(str, SETS.values()))} is in {data}")
+    transcriber = open_transcriber("piano", weights, decision_ms=decision_ms)
+    followers = {when: open_follower(transcriber, when) for when in told}
+    found: dict[float | None, dict[str, list[LiveScores]]] = {when: {} for when in told}
+    for piece in pieces(data, sets, soundfont):
+        progress(piece.name)
+        portions = listen(transcriber, piece.load(), chunk_ms)
+        for when, follower in followers.items():
+            row = score(piece.name, piece.beats, *follow(follower, portions))
+            found[when].setdefault(piece.group, []).append(row)
     return found
 
 
-def follow(transcriber: Any, audio: Floats, chunk_ms: float | None = None) -> list[tuple[Beat, float]]:
-    """Beats of audio at 16 kHz `(samples,)`, each with the second at which it was told."""
+def listen(transcriber: Transcriber[Any], audio: Floats, chunk_ms: float | None = None) -> Portions:
+    """Notes in audio at 16 kHz `(samples,)`, as a stream gives them."""
     stream = Stream(transcriber, RATE, 1, chunk_ms=chunk_ms)
-    found: list[tuple[Beat, float]] = []
+    found: Portions = []
     step = stream.chunk * RATE // transcriber.rate
     for end in range(step, len(audio) + step, step):
         stream.push(audio[None, end - step : end])
-        (events,) = advance([stream])
-        found += [(beat, min(end, len(audio)) / RATE) for beat in events.beats]
-    return found + [(beat, len(audio) / RATE) for beat in stream.finish().beats]
+        found.append((advance([stream])[0], min(end, len(audio)) / RATE))
+    return [*found, (stream.finish(), len(audio) / RATE)]
 
 
-def score(name: str, reference: BeatTable, told: Sequence[tuple[Beat, float]]) -> LiveScores:
+def follow(follower: Follower, portions: Portions) -> tuple[list[tuple[Beat, float]], float]:
+    """Beats, each with the second at which it was told, and the share of one core that this took."""
+    state, found, begin = follower.start(), list[tuple[Beat, float]](), process_time()
+    for events, when in portions:
+        told, state = follower.step(state, events.notes, events.final_until)
+        found += [(beat, when) for beat in told.beats]
+    last = portions[-1][1]
+    found += [(beat, last) for beat in follower.finish(state).beats]
+    return found, (process_time() - begin) / max(last, 1e-9)
+
+
+def score(name: str, reference: BeatTable, told: Sequence[tuple[Beat, float]], core: float) -> LiveScores:
     """Compare; times are at 16 kHz."""
     beats = [beat for beat, _ in told]
     late = np.array([when - beat.time / RATE for beat, when in told] or [np.nan])
@@ -101,6 +124,7 @@ def score(name: str, reference: BeatTable, told: Sequence[tuple[Beat, float]]) -
         float(np.mean([beat.confidence for beat in beats])) if beats else 0.0,
         float(1000 * np.median(late)),
         float(np.mean(late < 0)),
+        core,
     )
 
 
@@ -110,6 +134,17 @@ def table(scores: Sequence[LiveScores]) -> str:
     for s in scores:
         cells = " | ".join(f"{getattr(s, column):.3f}" for column in COLUMNS)
         lines.append(f"| {s.name} | {s.reference} | {cells} |")
+    return "\n".join([*lines, f"| **mean** | {sum(s.reference for s in scores)} | {_means(scores)} |"])
+
+
+def latency_table(found: Mapping[float | None, Mapping[str, Sequence[LiveScores]]], group: str) -> str:
+    """Means of one set for each time at which beats were told."""
+    lines = [f"| asked, ms | {' | '.join(COLUMNS)} |", "|" + "---|" * (len(COLUMNS) + 1)]
+    for when, sets in found.items():
+        lines.append(f"| {'default' if when is None else f'{when:g}'} | {_means(sets[group])} |")
+    return "\n".join(lines)
+
+
+def _means(scores: Sequence[LiveScores]) -> str:
     means = [float(np.nanmean([getattr(s, column) for s in scores])) for column in COLUMNS]
-    cells = " | ".join(f"{value:.3f}" for value in means)
-    return "\n".join([*lines, f"| **mean** | {sum(s.reference for s in scores)} | {cells} |"])
+    return " | ".join(f"{value:.3f}" for value in means)

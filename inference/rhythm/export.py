@@ -3,26 +3,30 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor, nn
 
 from inference import weights
-from inference.resample import resample
-from inference.rhythm import BARS, DYNAMICS, TUNED
+from inference.rhythm import BARS, COUNTING, DYNAMICS, NOTED, TUNED
 from inference.rhythm.bars import BarNetwork
 from inference.rhythm.config import CONFIGS, FrontEndConfig
+from inference.rhythm.counting import CountingNetwork
 from inference.rhythm.decode import DecodeSettings
 from inference.rhythm.dynamics import DynamicsNetwork, DynamicsSettings
-from inference.rhythm.evaluate import f1, frames_of, recordings, seconds
+from inference.rhythm.evaluate import f1, seconds
 from inference.rhythm.listener import Frames, RhythmListener
+from inference.rhythm.material import hear, recordings
 from inference.rhythm.network import RhythmNetwork
+from inference.rhythm.struck import STRUCK, StruckNetwork
+from inference.rhythm.train import STRUCK_CONFIG, STRUCK_FOLDER
 from inference.training.beats import BeatTable, beats_file, read_beats
-from inference.training.corpus import RATE, read_performance
+from inference.training.corpus import RATE, read_audio, read_performance
 from inference.training.notes import Floats
 from inference.training.pianos import read_banks
 from inference.training.sampler import Sampler
@@ -31,6 +35,10 @@ TRIED: dict[str, tuple[float, ...]] = {
     "beat_bias": (-0.4, 0.0, 0.3),
     "jump": (15.0, 30.0, 60.0),
     "meter_change": (3.0, 6.0, 12.0),
+    "noted_beats": (0.0, 0.5, 1.0),
+    "noted_bias": (-1.5, -1.0, -0.5),
+    "noted_tempo": (0.3, 0.6, 1.0),
+    "noted_bars_bias": (-2.0, -1.5, -1.0),
 }
 """Settings of the decoder that are tried, one after the other."""
 BEGIN_S, END_S = 15.0, 75.0
@@ -60,32 +68,25 @@ def export(
     """
     state = torch.load(folder / "checkpoint.pt", weights_only=True)
     network = RhythmNetwork(CONFIGS[config])
-    tensors = {
-        name: value.half().float() if value.is_floating_point() else value
-        for name, value in state["average"].items()
-    }
-    network.load_state_dict(tensors)
-    bars = None
+    tensors = _into(network, state["average"], "")
+    bars = dynamics = struck = None
     if (folder / "bars.pt").is_file():
         bars = BarNetwork()
-        stored = torch.load(folder / "bars.pt", weights_only=True)
-        stored = {name: value.half().float() for name, value in stored.items()}
-        bars.load_state_dict(stored)
-        tensors |= {f"{BARS}{name}": value for name, value in stored.items()}
-    dynamics = None
+        tensors |= _into(bars, torch.load(folder / "bars.pt", weights_only=True), BARS)
     if (folder / "dynamics.pt").is_file():
         dynamics = DynamicsNetwork()
-        stored = torch.load(folder / "dynamics.pt", weights_only=True)
-        stored = {
-            n: value.half().float() if value.is_floating_point() else value for n, value in stored.items()
-        }
-        dynamics.load_state_dict(stored)
-        tensors |= {f"{DYNAMICS}{name}": value for name, value in stored.items()}
-    listener = RhythmListener(network, bars=bars, dynamics=dynamics)
+        tensors |= _into(dynamics, torch.load(folder / "dynamics.pt", weights_only=True), DYNAMICS)
+    if (folder / STRUCK_FOLDER / "checkpoint.pt").is_file():
+        struck, own = (StruckNetwork(STRUCK[STRUCK_CONFIG]), CountingNetwork()), folder / STRUCK_FOLDER
+        stored = torch.load(own / "checkpoint.pt", weights_only=True)
+        tensors |= _into(struck[0], stored["average"], NOTED)
+        tensors |= _into(struck[1], torch.load(own / "counting.pt", weights_only=True), COUNTING)
+    listener = RhythmListener(network, bars=bars, dynamics=dynamics, struck=struck)
     music = validation_music(listener, data, folder / "banks.npz")
     settings = tune(music, listener, progress)
     metadata = {
         "config": config,
+        **({"noted": STRUCK_CONFIG} if struck else {}),
         **{name: str(getattr(settings, name)) for name in TUNED},
         **{f"dynamics_{name}": str(value) for name, value in asdict(DynamicsSettings()).items()},
         "training": json.dumps({**state["progress"], **state["config"]}),
@@ -100,11 +101,9 @@ def validation_music(listener: RhythmListener, data: Path, banks: Path) -> list[
     """Parts of the recordings, and of one performance of each ASAP validation piece."""
     music = []
     for path, beats in recordings(data / "maps" / "software" / "validation"):
-        found = frames_of(listener, path)
-        music.append(_music(found, beats, listener.config))
+        music.append(_music(hear(listener, read_audio(path)), beats, listener.config))
     for audio, beats in _played(data / "asap" / "validation", banks):
-        found = listener.hear(resample(audio, RATE, listener.rate))
-        music.append(_music(found, beats, listener.config))
+        music.append(_music(hear(listener, audio), beats, listener.config))
     return music
 
 
@@ -141,8 +140,16 @@ def _music(frames: Frames, beats: BeatTable, config: FrontEndConfig) -> Music:
     last = min(total, int(END_S * rate))
     inside = (beats.time > first / rate) & (beats.time < last / rate)
     times = beats.time - first / rate
-    kept = Frames(*(column[first:last] for column in vars(frames).values()))
-    return Music(kept, times[inside], times[inside & beats.downbeat])
+    return Music(frames.part(first, last), times[inside], times[inside & beats.downbeat])
+
+
+def _into(network: nn.Module, stored: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    """Give a network its weights in half precision; returns them, named with the prefix."""
+    tensors = {
+        name: value.half().float() if value.is_floating_point() else value for name, value in stored.items()
+    }
+    network.load_state_dict(tensors)
+    return {f"{prefix}{name}": value for name, value in tensors.items()}
 
 
 def _played(folder: Path, banks: Path) -> list[tuple[Floats, BeatTable]]:

@@ -11,16 +11,19 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from inference.events import Beat, Events, Lane, LanePoint
+from inference.events import Beat, Events, Lane, LanePoint, Note
 from inference.features import Carried
-from inference.rhythm.bars import BarNetwork, beat_frames, hear_bars, place_bars
+from inference.rhythm.bars import BarNetwork, beat_frames, hear_bars, near, place_bars
 from inference.rhythm.config import Input, Task
+from inference.rhythm.counting import CountingNetwork
 from inference.rhythm.decode import DecodeSettings, decode
 from inference.rhythm.dynamics import DynamicsNetwork, DynamicsSettings, decode_dynamics, hear_dynamics, level
 from inference.rhythm.hints import Hints
 from inference.rhythm.loudness import BandPowers, features, levelled
 from inference.rhythm.network import RhythmNetwork
+from inference.rhythm.noted import Noted, hear_notes
 from inference.rhythm.settle import settle
+from inference.rhythm.struck import StruckNetwork
 from inference.rhythm.tonal import countable
 from inference.streaming import split, stack
 
@@ -33,27 +36,40 @@ class ListenerState(NamedTuple):
     """Samples that the next frame needs, and all band powers so far, `(1, frames, bands)` in pieces.
 
     Each piece is longer than the next, so there are few, and a step costs no more than its audio.
+    `notes` are what another system heard, if it told.
     """
 
     carried: Carried
     powers: tuple[Tensor, ...]
+    notes: tuple[Note, ...] = ()
 
 
 @dataclass(frozen=True)
 class Frames:
-    """What the network saw `(frames, bands)`, and its logits: `(frames,)`, dynamics `(frames, 6)`."""
+    """What the network saw `(frames, bands)`, and its logits: `(frames,)`, dynamics `(frames, 6)`.
+
+    `noted` is what the notes say, where they are known.
+    """
 
     seen: NDArray[np.float32]
     beat: NDArray[np.float64]
     downbeat: NDArray[np.float64]
     dynamics: NDArray[np.float64]
+    noted: Noted | None = None
+
+    def part(self, first: int, last: int) -> Frames:
+        """Frames `first` to `last`, without that one."""
+        noted = self.noted and self.noted.part(first, last)
+        beat, downbeat, dynamics = (c[first:last] for c in (self.beat, self.downbeat, self.dynamics))
+        return Frames(self.seen[first:last], beat, downbeat, dynamics, noted)
 
 
 class RhythmListener:
     """Hears the beats of a whole recording, and how loudly each is meant.
 
     The dynamics lane has a point per beat: fifths of its range are pp, p, mf, f and ff. Nothing is
-    final before the end; memory grows by 0.1 MB a second.
+    final before the end; memory grows by 0.1 MB a second. The beats are surer if the notes are known
+    too, see `told`.
     """
 
     def __init__(
@@ -63,6 +79,7 @@ class RhythmListener:
         bars: BarNetwork | None = None,
         dynamics: DynamicsNetwork | None = None,
         *,
+        struck: tuple[StruckNetwork, CountingNetwork] | None = None,
         loudness: DynamicsSettings | None = None,
         hints: Hints | None = None,
     ) -> None:
@@ -72,6 +89,7 @@ class RhythmListener:
         self.network, self.settings = network.eval(), settings or DecodeSettings()
         self.bars = None if bars is None else bars.eval()
         self.dynamics = None if dynamics is None else dynamics.eval()
+        self.struck = None if struck is None else (struck[0].eval(), struck[1].eval())
         self.loudness, self.hints = loudness or DynamicsSettings(), hints or Hints()
         self.config = config
         self.rate, self.hop = config.rate, config.hop
@@ -89,18 +107,22 @@ class RhythmListener:
         with torch.inference_mode():
             powers, carried = self._hear.step(audio, stack([state.carried for state in states]))
         after = [
-            ListenerState(own, _joined((*state.powers, row)))
+            state._replace(carried=own, powers=_joined((*state.powers, row)))
             for state, own, row in zip(
                 states, split(carried, [1] * len(states)), torch.split(powers, 1), strict=True
             )
         ]
         return [Events(0) for _ in states], after
 
+    def told(self, state: ListenerState, notes: Sequence[Note]) -> ListenerState:
+        """The state with all notes that another system heard in the recording, times in samples at `rate`."""
+        return state._replace(notes=tuple(notes))
+
     def finish(self, state: ListenerState) -> Events:
         """All beats, and a point of the dynamics lane at each."""
         if not any(part.any() for part in state.powers):  # silence
             return Events(sum(part.shape[1] for part in state.powers) * self.hop)
-        found = self.frames(torch.cat(state.powers, 1))
+        found = self.beside(self.frames(torch.cat(state.powers, 1)), state.notes)
         beats = self.beats(found)
         return Events(len(found.seen) * self.hop, lanes=self.lane(found, beats), beats=beats)
 
@@ -117,27 +139,41 @@ class RhythmListener:
 
     def beats(self, found: Frames) -> tuple[Beat, ...]:
         """Beats in bars, times in samples at `rate`; none where there is nothing to count along with."""
-        drawn = self.hints.led(found.beat, self.config)
+        beat, tempo, settings = found.beat, None, self.settings
+        if found.noted is not None:
+            beat, tempo = beat + settings.noted_beats * found.noted.beat, found.noted.tempo
+            settings = replace(settings, beat_bias=settings.noted_bias, unusual=0.0)
+        drawn = self.hints.led(beat, self.config)
         if self.bars is None:
-            beats = decode(drawn, found.downbeat, self.settings, self.config)
+            beats = decode(drawn, found.downbeat, settings, self.config, tempo)
         else:
-            uncounted = replace(self.settings, meters=(1,), downbeat_weight=0.0)
-            beats = self._in_bars(decode(drawn, found.downbeat, uncounted, self.config), found)
+            uncounted = replace(settings, meters=(1,), downbeat_weight=0.0)
+            beats = self._in_bars(decode(drawn, found.downbeat, uncounted, self.config, tempo), found)
         settled = settle(beats, found.seen, self.config)
         return settled if self.hints.taps or countable(settled, found.seen) else ()
 
     def _in_bars(self, beats: tuple[Beat, ...], found: Frames) -> tuple[Beat, ...]:
         if self.bars is None or not beats:
             return beats
-        logits = hear_bars(self.bars, found.seen, beat_frames(beats, self.config))
+        frames = beat_frames(beats, self.config)
+        logits = hear_bars(self.bars, found.seen, frames)
+        if found.noted is not None:
+            said = near(found.noted.downbeat, frames) - self.settings.noted_bars_bias
+            logits = logits + self.settings.noted_bars * said
         times = np.array([beat.time / self.rate for beat in beats])
         logits = self.hints.began(logits, times, max(self.settings.meters))
         return place_bars(beats, logits, self.settings)
 
-    def hear(self, audio: NDArray[np.float32]) -> Frames:
-        """What the network thinks of audio `(samples,)` at `rate`."""
+    def hear(self, audio: NDArray[np.float32], notes: Sequence[Note] = ()) -> Frames:
+        """What the network thinks of audio `(samples,)` and of its notes, times in samples at `rate`."""
         with torch.inference_mode():
-            return self.frames(self._hear(torch.from_numpy(audio)[None]))
+            return self.beside(self.frames(self._hear(torch.from_numpy(audio)[None])), notes)
+
+    def beside(self, found: Frames, notes: Sequence[Note]) -> Frames:
+        """The same with what the notes say, times in samples at `rate`."""
+        if self.struck is None:
+            return found
+        return replace(found, noted=hear_notes(*self.struck, notes, len(found.beat), self.config))
 
     def frames(self, powers: Tensor) -> Frames:
         """What the network thinks of band powers `(1, frames, bands)`, window by window."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import sqrt
 from typing import NamedTuple
 
 import numpy as np
@@ -45,7 +46,7 @@ class StruckConfig:
 
 
 LIVE = StruckConfig()
-WHOLE = StruckConfig("struck-whole", behind=0, causal=False)
+WHOLE = StruckConfig("struck-whole", channels=64, behind=0, causal=False)
 STRUCK = {config.name: config for config in (LIVE, WHOLE)}
 
 
@@ -132,34 +133,50 @@ class StruckNetwork(Streaming[tuple[Tensor, ...]]):
 class QuickStep:
     """`StruckNetwork.step` of one stream without a tensor: for single frames, calls are what costs.
 
-    Frames `(frames, KEYS + EXTRAS)` to logits `(frames, 2)`; states are arrays `(2 * dilation, channels)`.
+    Frames `(frames, KEYS + EXTRAS)` to logits `(frames, 2)`; states are arrays `(2 * dilation, channels)`
+    of what was normalised, before its scale: that of each norm is part of the weights after it.
     """
 
     def __init__(self, network: StruckNetwork) -> None:
         self.channels = network.config.channels
-        self.enter, self.leave = _matrix(network.enter), _matrix(network.leave)
-        self.norm = _scale(network.norm)
-        self.layers = [
-            (_scale(layer.norm), _matrix(layer.taps), _matrix(layer.mix), layer.dilation)
-            for layer in network.layers
-            if isinstance(layer, Dilated)
-        ]
+        # Norms take the mean away. Nothing else needs it, so it is left out of all that is added up.
+        self.enter = _centred(*_matrix(network.enter))
+        self.leave, self.norm = _matrix(network.leave), _scale(network.norm)
+        self.layers: list[_Layer] = []
+        self._empty: list[Floats] = []
+        for layer in network.layers:
+            assert isinstance(layer, Dilated)
+            (scale, shift), (taps, bias) = _scale(layer.norm), _matrix(layer.taps)
+            scaled = taps * np.tile(scale, 3)[:, None], bias + np.tile(shift, 3) @ taps
+            self.layers.append(_Layer(*scaled, *_centred(*_matrix(layer.mix)), layer.dilation))
+            self._empty.append(np.tile(-shift / scale, (2 * layer.dilation, 1)))
 
     def start(self) -> tuple[Floats, ...]:
         """State before the first frame."""
-        return tuple(np.zeros((2 * d, self.channels), np.float32) for *_, d in self.layers)
+        return tuple(self._empty)
 
     def step(self, x: Floats, state: tuple[Floats, ...]) -> tuple[Floats, tuple[Floats, ...]]:
         """The next frames; the state that is given stays as it is."""
-        count, after = len(x), []
-        x = x @ self.enter[0] + self.enter[1]
-        for (norm, taps, mix, d), own in zip(self.layers, state, strict=True):
-            joined = np.concatenate([own, _normed(x, norm)])
-            seen = np.concatenate([joined[:count], joined[d : d + count], joined[2 * d :]], 1)
-            x = x + np.maximum(seen @ taps[0] + taps[1], 0) @ mix[0] + mix[1]
-            after.append(joined[count:])
-        logits: Floats = np.maximum(_normed(x, self.norm), 0) @ self.leave[0] + self.leave[1]
-        return logits, tuple(after)
+        after = []
+        # Row by row: products of a vector are the quickest calls, and any partition gives the same bits.
+        rows = [row.dot(self.enter[0]) + self.enter[1] for row in x]
+        for layer, own in zip(self.layers, state, strict=True):
+            joined = np.concatenate((own, np.empty((len(x), self.channels), np.float32)))
+            for at, row in enumerate(rows):
+                rows[at] = row + _heard(layer, joined, at, _normed(row))
+            after.append(joined[len(x) :])
+        ready = [np.maximum(_normed(row) * self.norm[0] + self.norm[1], 0) for row in rows]
+        return np.array(ready).reshape(-1, self.channels) @ self.leave[0] + self.leave[1], tuple(after)
+
+
+class _Layer(NamedTuple):
+    """Weights of a `Dilated`, for rows from the left."""
+
+    taps: Floats
+    taps_bias: Floats
+    mix: Floats
+    mix_bias: Floats
+    dilation: int
 
 
 def _matrix(layer: nn.Linear) -> tuple[Floats, Floats]:
@@ -170,13 +187,26 @@ def _scale(layer: nn.LayerNorm) -> tuple[Floats, Floats]:
     return layer.weight.detach().numpy().copy(), layer.bias.detach().numpy().copy()
 
 
-def _normed(x: Floats, scale: tuple[Floats, Floats]) -> Floats:
-    # Products and einsum, because numpy's mean takes several times as long for a row.
-    width = x.shape[1]
-    centred = x - (np.einsum("ij->i", x) / np.float32(width))[:, None]
-    variance = np.einsum("ij,ij->i", centred, centred) / np.float32(width)
-    normed: Floats = centred / np.sqrt(variance + np.float32(1e-5))[:, None] * scale[0] + scale[1]
+def _centred(weights: Floats, bias: Floats) -> tuple[Floats, Floats]:
+    """The same without the mean over what comes out."""
+    return weights - weights.mean(1, keepdims=True), bias - bias.mean()
+
+
+def _normed(row: Floats) -> Floats:
+    """A row without mean, at length 1 per channel."""
+    normed: Floats = row * (1 / sqrt(float(row.dot(row)) / len(row) + 1e-5))
     return normed
+
+
+def _heard(layer: _Layer, joined: Floats, at: int, now: Floats) -> Floats:
+    """What a layer adds to row `at`, whose norm is `now` and goes into `joined` behind the state."""
+    d = layer.dilation
+    joined[at + 2 * d] = now
+    heard: Floats = np.concatenate((joined[at], joined[at + d], now)).dot(layer.taps)
+    heard += layer.taps_bias
+    heard = np.maximum(heard, 0, out=heard).dot(layer.mix)
+    heard += layer.mix_bias
+    return heard
 
 
 def struck_frames(frame: NDArray[np.int64], pitch: NDArray[np.int64], velocity: Floats, count: int) -> Floats:
@@ -189,6 +219,8 @@ def struck_frames(frame: NDArray[np.int64], pitch: NDArray[np.int64], velocity: 
         count: frames.
     """
     found = np.zeros((count, KEYS + EXTRAS), np.float32)
+    if not len(frame):
+        return found
     inside = (frame >= 0) & (frame < count) & (pitch >= LOWEST) & (pitch < LOWEST + KEYS)
     rows, keys = frame[inside], pitch[inside] - LOWEST
     np.maximum.at(found, (rows, keys), velocity[inside])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from inference import weights
-from inference.rhythm import train_dynamics
+from inference.rhythm import train_counting, train_dynamics, train_struck
 from inference.rhythm.config import CONFIGS, Input
 from inference.rhythm.losses import LossConfig, rhythm_loss
 from inference.rhythm.mix import Mix, MixConfig
@@ -29,6 +29,10 @@ from inference.training.sampler import Sampler
 
 log = logging.getLogger(__name__)
 Music = TypeVar("Music", Recording, Performance)
+
+
+STRUCK_FOLDER, STRUCK_CONFIG = "struck", "struck-whole"
+"""Where in a run's folder the network over notes is trained, and which it is."""
 
 
 @dataclass(frozen=True)
@@ -50,6 +54,8 @@ class RhythmRun:
     """Minutes of music from which the network that places bars learns; 0: none is trained."""
     marked_per_piece: int = 2
     """Performances of each score with dynamics from which these are learned; 0: they are not."""
+    struck_minutes: float = 60.0
+    """How long the network over notes is trained beside it, and the one that counts; 0: they are not."""
 
 
 def run(settings: RhythmRun) -> Progress:
@@ -86,7 +92,26 @@ def run(settings: RhythmRun) -> Progress:
         seed = settings.seed * 1000 + 2
         found = train_dynamics.collect(marked, mix.sampler, mix.augment, mix.front_end, seed, log.info)
         torch.save(train_dynamics.fit(found).state_dict(), settings.folder / "dynamics.pt")
+    if settings.struck_minutes:
+        own = _struck_run(settings)
+        train_struck.run(own)
+        played = train_struck.open_pieces(own.data, own.folder, own.every)[0]
+        counting = train_counting.fit(train_counting.collect(played, seed=settings.seed))
+        torch.save(counting.state_dict(), own.folder / "counting.pt")
     return progress
+
+
+def _struck_run(settings: RhythmRun) -> train_struck.StruckRun:
+    loop = replace(train_struck.DEFAULT_LOOP, minutes=settings.struck_minutes)
+    return train_struck.StruckRun(
+        settings.data,
+        settings.folder / STRUCK_FOLDER,
+        STRUCK_CONFIG,
+        settings.seed,
+        loop,
+        train_counting.SPOIL,
+        pop=0.06,
+    )
 
 
 def open_mix(settings: RhythmRun, network: RhythmNetwork) -> Mix:

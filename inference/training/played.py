@@ -66,7 +66,7 @@ def run(
     if not soundfont.is_file():
         raise FileNotFoundError(f"there is no SoundFont {soundfont}")
     folder, found = data / "asap" / "validation", []
-    for path in _one_of_each(folder):
+    for path in one_of_each(folder):
         name = path.parent.relative_to(folder).as_posix()
         progress(name)
         found.append(_score(name, path, play(path, soundfont, seconds), weights, chunk_ms, seconds))
@@ -114,7 +114,8 @@ def play(path: Path, soundfont: Path, seconds: float) -> Floats:
     return np.concatenate(parts)
 
 
-def _one_of_each(folder: Path) -> Iterator[Path]:
+def one_of_each(folder: Path) -> Iterator[Path]:
+    """The first performance of each piece of a folder."""
     for piece in sorted({path.parent for path in folder.rglob("*.mid")}):
         yield from sorted(path for path in piece.glob("*.mid") if path.name != "midi_score.mid")[:1]
 

@@ -374,3 +374,19 @@ def test_unknown_names_come_with_a_suggestion(room):
     with pytest.raises(ValueError, match="did you mean 'sensitivity'"):
         open_transcriber("piano", sensitivty=1)
     assert room == []
+
+
+@pytest.mark.parametrize("rate", [16_000, 22_050, 44_100, 48_000, 192_000])
+def test_due_is_the_sample_that_completes_the_next_chunk(rate):
+    stream = Stream(ClickTranscriber(hop=320, latency=320), rate, 1, chunk_ms=40, origin=1_000)
+    position, sizes = 1_000, np.random.default_rng(rate)
+    for _ in range(50):
+        missing = stream.due - position
+        assert missing > 0
+        stream.push(np.zeros((1, missing - 1), np.float32))
+        assert stream.pending == 0, "a sample too few is a chunk too few"
+        stream.push(np.zeros((1, more := int(sizes.integers(1, 4_000))), np.float32))
+        position += missing - 1 + more
+        assert stream.pending >= 1
+        while stream.pending:
+            advance([stream])

@@ -15,7 +15,7 @@ from bridge.errors import EngineError, PresetError
 from bridge.sidecar.settings import ServeSettings
 from bridge.wire import protocol as wire
 from bridge.wire.client import Client, status
-from bridge.wire.codec import encode
+from bridge.wire.codec import decode_to_plugin, encode, encode_samples
 from inference.pipeline import Stream, advance
 from tests.fakes import ClickTranscriber, clicks
 from tests.host.raw import HELLO, Raw
@@ -130,6 +130,9 @@ BROKEN = {
     "too few samples": [encode(wire.Audio(1, 0, 512)), b"\0" * 2047],
     "three frames": [encode(wire.Audio(1, 0, 1)), b"\0" * 4, b""],
     "nested": [b"\x91" * 50_000],
+    "bundle in a bundle": [encode(wire.Bundle((wire.Item(0, encode(wire.Bundle(()))),)))],
+    "bundle without its samples": [encode(wire.Bundle((wire.Item(0, encode(wire.Audio(9, 0, 1)), 4),)))],
+    "line out of range": [msgspec.msgpack.encode({"type": "bundle", "items": [[256, b"", 0]]})],
 }
 
 
@@ -379,3 +382,71 @@ def test_100_000_blocks_do_not_grow_the_sidecar(serve):
 def test_settings_have_the_documented_defaults():
     settings = ServeSettings()
     assert settings.listen == "tcp://127.0.0.1:*" and settings.max_sessions == 32 and not settings.once
+
+
+def on_lines(raw, kind, count, timeout_s=5.0):
+    """Line and message of the next `count` of a kind, alone or in bundles."""
+    found, deadline = [], time.monotonic() + timeout_s
+    while len(found) < count:
+        message = raw.receive(deadline - time.monotonic())
+        assert message is not None, f"no {kind.__name__} came"
+        told = [(0, message)]
+        if isinstance(message, wire.Bundle):
+            told = [(item.line, decode_to_plugin(item.header)) for item in message.items]
+        found += [each for each in told if isinstance(each[1], kind)]
+    return found
+
+
+def test_lines_of_one_connection_have_sessions_of_their_own_and_are_answered_together(serve):
+    sidecar = serve()
+    both = [clicks([1_000], 24_000, RATE), clicks([5_000], 24_000, RATE)]
+    with Raw(sidecar.connection) as raw:
+        assert raw.hello().lines > 1
+        raw.send(wire.Bundle((wire.Item(7, encode(HELLO)),)))
+        ((line, welcome),) = on_lines(raw, wire.Welcome, 1)
+        assert line == 7 and welcome.session == 2
+        pieces = [audio[:, begin : begin + 8_000] for begin in (0, 8_000, 16_000) for audio in both]
+        for number in range(3):
+            header = encode(wire.Audio(number + 1, 8_000 * number, 8_000, wire.Transport(playing=True)))
+            items = (wire.Item(0, header, 32_000), wire.Item(7, header, 32_000))
+            samples = b"".join(encode_samples(piece) for piece in pieces[2 * number : 2 * number + 2])
+            raw.raw(encode(wire.Bundle(items)), samples)
+        flush = encode(wire.Flush(4))
+        raw.send(wire.Bundle((wire.Item(0, flush), wire.Item(7, flush))))
+        onsets = {0: [], 7: []}
+        through = {0: 0, 7: 0}
+        while min(through.values()) < 4:
+            for line, events in on_lines(raw, wire.Events, 1):
+                onsets[line] += [note.time for note in events.notes if isinstance(note, wire.NoteOn)]
+                through[line] = events.through_seq
+        assert {line: len(times) for line, times in onsets.items()} == {0: 1, 7: 1}
+        assert abs(onsets[0][0] - 1_000) <= 2 and abs(onsets[7][0] - 5_000) <= 2
+        raw.send(wire.Bundle((wire.Item(7, encode(wire.Goodbye())),)))
+        eventually(lambda: [s.session for s in status(sidecar.connection).sessions] == [1])
+
+
+def test_a_broken_message_in_a_bundle_is_refused_alone(serve):
+    with Raw(serve().connection) as raw:
+        raw.hello()
+        broken = wire.Item(3, encode(HELLO)[:-3])
+        raw.send(wire.Bundle((broken, wire.Item(4, encode(HELLO)))))
+        ((line, refusal),) = on_lines(raw, wire.Refusal, 1)
+        assert (line, refusal.code) == (3, "protocol")
+        ((line, _),) = on_lines(raw, wire.Welcome, 1)
+        assert line == 4
+
+
+def test_blocks_held_back_until_they_are_due_lose_nothing(serve):
+    sidecar = serve()
+    audio = clicks([3_000, 9_000, 30_000], 48_000, RATE)
+    heard = []
+    for block in (480, 8_000):
+        with Client(RATE, 1, max_block=block, connection=sidecar.connection) as client:
+            for begin in range(0, 48_000, block):
+                client.send(audio[:, begin : begin + block], wire.Transport(playing=True))
+                time.sleep(0.001 if block < 1_000 else 0)
+            found = [note.time for note in notes_of(client.flush("end")) if isinstance(note, wire.NoteOn)]
+            (session,) = status(sidecar.connection).sessions
+            heard.append((found, session.blocks))
+    assert heard[0][0] == heard[1][0] and len(heard[0][0]) == 3
+    assert heard[0][1] < 100, "blocks of 10 ms travel one by one"

@@ -26,6 +26,10 @@ class Stream:
     def pending(self):
         return self.waiting // CHUNK
 
+    @property
+    def due(self):
+        return (self.stepped + self.pending + 1) * CHUNK
+
     def push(self, audio):
         if self.fails == "push":
             raise RuntimeError("cannot push")

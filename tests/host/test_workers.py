@@ -15,6 +15,7 @@ class Ear:
     """Notes on which thread it is heard."""
 
     batch = ("one",)
+    due = 1
 
     def __init__(self, heard):
         self.heard, self.pending = heard, 0

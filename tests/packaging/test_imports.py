@@ -146,7 +146,12 @@ def test_a_room_imports_only_the_common_floor(room):
 def test_decoders_know_only_events_and_time(room):
     for name in matching(f"inference.{room}.decode"):
         ours = {target for target in everything(name) if within(target, "inference")}
-        allowed = ("inference.events", "inference.clock", f"inference.{room}.config")
+        allowed = (
+            "inference.events",
+            "inference.clock",
+            f"inference.{room}.config",
+            f"inference.{room}.tempi",
+        )
         assert all(target in allowed for target in ours), f"{name} imports {sorted(ours)}"
 
 

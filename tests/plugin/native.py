@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import signal
 import subprocess
@@ -15,11 +14,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bridge.plugin import build, places, toolchain
+from bridge.errors import EngineError
+from bridge.plugin import places, programs
 from bridge.wire.connection import connection_file
 
 ROOT = Path(__file__).parents[2]
-SOURCES = ROOT / "bridge" / "plugin"
+SOURCES = programs.SOURCES
 PURE = ("codec", "connection", "schedule", "score")
 """Parts of the core that need no ZeroMQ."""
 UNITS = ("test_rings", "test_codec", "test_schedule")
@@ -28,26 +28,20 @@ UNITS = ("test_rings", "test_codec", "test_schedule")
 def compiled(
     name: str, sources: list[Path], flags: list[str], *, zeromq: bool, libraries: Sequence[str] = ()
 ) -> Path:
-    """The program made of `sources`; kept beside the built plug-ins until a source changes."""
-    if subprocess.run(["which", toolchain.compiler()], capture_output=True).returncode != 0:
-        pytest.skip("no C++ compiler here; install g++")
-    library = places.built_folder() / "zeromq"
-    if zeromq and not (library / "lib" / "libzmq.a").exists():
-        pytest.skip("the static ZeroMQ is not built here; run: dawbridge plugin build")
-    texts = [p.read_bytes() for p in sorted([*SOURCES.glob("core/*"), *SOURCES.glob("tests/*")])]
-    state = hashlib.sha256(b"\0".join([" ".join(flags).encode(), *texts])).hexdigest()[:16]
-    program = places.built_folder() / "tests" / f"{name}-{state}"
-    if not program.exists():
-        program.parent.mkdir(parents=True, exist_ok=True)
-        for old in program.parent.glob(f"{name}-*"):
-            old.unlink()
-        linked = [library / "lib" / "libzmq.a", toolchain.sodium(), "-ldl"] if zeromq else []
-        part = program.with_suffix(".part")
-        command = [toolchain.compiler(), "-std=c++17", "-Wall", "-Wextra", "-Werror", *flags]
-        command += [f"-I{library / 'include'}", *sources, *linked, *libraries, "-pthread", "-o", part]
-        subprocess.run([str(word) for word in command], check=True)
-        part.replace(program)
-    return program
+    """The program made of `sources`, or skip where it cannot be made."""
+    with or_skip():
+        return programs.compiled(name, sources, flags, zeromq=zeromq, libraries=libraries)
+
+
+@contextmanager
+def or_skip() -> Iterator[None]:
+    """Skip where something is missing; that a program does not compile is a failure."""
+    try:
+        yield
+    except EngineError as error:
+        if error.remedy.startswith(("Install", "Run: dawbridge plugin build")):
+            pytest.skip(str(error))
+        raise
 
 
 def units(kind: str, flags: list[str]) -> Path:
@@ -59,9 +53,9 @@ def units(kind: str, flags: list[str]) -> Path:
 
 
 def fake_host() -> Path:
-    """The host without a screen."""
-    sources = [*build.core_sources(), SOURCES / "tests" / "guard.cpp", SOURCES / "tests" / "fake_host.cpp"]
-    return compiled("fake_host", sources, ["-O2", "-fvisibility=hidden", "-DZMQ_STATIC"], zeromq=True)
+    """The host without a screen, or skip."""
+    with or_skip():
+        return programs.fake_host()
 
 
 def built(name: str) -> Path:
@@ -80,6 +74,8 @@ class Played:
     late: int
     dropped: int
     sounding: int
+    resort: int
+    contents = ""
     actions: int
 
     def __init__(self, text: str) -> None:
@@ -91,6 +87,8 @@ class Played:
                 self.cost = {name: float(value) for name, value in by_turns(line[1:])}
             elif line[0] == "memory":
                 self.memory_kib = int(line[1])
+            elif line[0] == "contents":
+                self.contents = " ".join(line[1:])
             elif line[0] in ("latency", "late", "wrong", "actions"):
                 vars(self).update({name: int(value) for name, value in by_turns(line)})
 
@@ -157,9 +155,9 @@ def clicks(seconds: float, rate: int = 48_000, every: int = 12_000) -> np.ndarra
     return np.tile(audio.astype(np.float32), (2, 1))
 
 
-def wait_for_sidecar(timeout_s: float = 20) -> None:
-    """Until a connection file is there."""
+def wait_for_sidecar(timeout_s: float = 20, other_than: int = 0) -> None:
+    """Until the connection file of a sidecar is there, of another process than `other_than`."""
     deadline = time.monotonic() + timeout_s
-    while not connection_file().exists():
+    while not connection_file().exists() or f'"pid": {other_than},' in connection_file().read_text():
         assert time.monotonic() < deadline, "no sidecar came"
         time.sleep(0.02)

@@ -1,7 +1,7 @@
 """A sidecar process that hears clicks at 48 kHz, exact to the sample: `python -m tests.plugin.serving`.
 
 With the argument `asked` it begins when a line comes, so that it is there at once; with `takes FOLDER`
-it keeps takes.
+it keeps takes; with `play FILE` it plays.
 """
 
 from __future__ import annotations
@@ -15,8 +15,11 @@ from tests.fakes import ClickTranscriber
 
 if __name__ == "__main__":
     transcriber = ClickTranscriber(rate=48_000, hop=480, latency=960, hold=4_800, lanes=True)
-    takes = Path(sys.argv[sys.argv.index("takes") + 1]) if "takes" in sys.argv else None
-    settings = ServeSettings(make_transcriber=lambda preset: transcriber, threads=1, takes=takes)
+    takes, play = (
+        Path(sys.argv[sys.argv.index(word) + 1]) if word in sys.argv else None for word in ("takes", "play")
+    )
+    settings = ServeSettings(make_transcriber=lambda preset: transcriber, threads=1, takes=takes, play=play)
     if "asked" in sys.argv:
+        print("waiting", flush=True)
         sys.stdin.readline()
     serve(settings, lambda connection: print("ready", flush=True))

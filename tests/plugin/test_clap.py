@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+from pathlib import Path
 
 import pytest
 
@@ -11,18 +12,34 @@ from bridge.wire.client import Client
 from tests.plugin import native
 
 
-def host(seconds: float, block: int, offline: bool) -> native.Played:
+def program(name: str) -> Path:
     headers = toolchain.DPF / "distrho" / "src"
     if not headers.is_dir():
         pytest.skip("the CLAP headers are not installed here; install dpf-source")
-    sources = [native.SOURCES / "tests" / "clap_host.cpp"]
-    program = native.compiled(
-        "clap_host", sources, ["-O1", f"-isystem{headers}"], zeromq=False, libraries=["-ldl"]
-    )
-    command = [program, native.built("clap"), str(seconds), str(block), str(int(offline))]
+    source = native.SOURCES / "tests" / f"{name}.cpp"
+    return native.compiled(name, [source], ["-O1", f"-isystem{headers}"], zeromq=False, libraries=["-ldl"])
+
+
+def host(seconds: float, block: int, offline: bool) -> native.Played:
+    command = [program("clap_host"), native.built("clap"), str(seconds), str(block), str(int(offline))]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, (done.returncode, done.stderr)
     return native.Played(done.stdout)
+
+
+def test_what_validators_ask_without_a_sidecar():
+    check([program("clap_checks"), native.built("clap")])
+
+
+def test_what_validators_ask_with_a_sidecar():
+    with native.sidecar():
+        check([program("clap_checks"), native.built("clap")])
+
+
+def check(command):
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-1000:]
+    assert done.stdout.count("\n") >= 10, "checks went missing"
 
 
 def test_audio_passes_without_a_sidecar_and_the_library_can_be_unloaded():

@@ -9,11 +9,15 @@ import shutil
 import subprocess
 import sys
 import time
+from fractions import Fraction
+from pathlib import Path
 
 import pytest
 
+from bridge.midi import read_midi
 from bridge.plugin import build, places
 from bridge.wire.client import Client, status
+from bridge.wire.connection import read_connection
 from bridge.wire.protocol import NoteOn
 from tests.plugin import native
 
@@ -94,7 +98,8 @@ def test_the_guard_catches_what_it_is_for():
 
 
 def test_loops_and_kills_leave_nothing_sounding():
-    with native.sidecar() as first:
+    with native.sidecar() as first, understudy(subprocess.PIPE) as second:
+        assert second.stdout.readline() == b"waiting\n"
         host = subprocess.Popen(
             [native.fake_host(), "seconds=8", "clicks=6000"], stdout=subprocess.PIPE, text=True
         )
@@ -102,9 +107,12 @@ def test_loops_and_kills_leave_nothing_sounding():
         first.kill()
         first.wait()
         killed = time.monotonic()
-        with native.sidecar():
-            back = time.monotonic() - killed
-            played = native.Played(host.communicate(timeout=30)[0])
+        second.stdin.write(b"\n")
+        second.stdin.flush()
+        native.wait_for_sidecar(other_than=first.pid)
+        back = time.monotonic() - killed
+        played = native.Played(host.communicate(timeout=30)[0])
+        second.kill()
     assert (
         played.left_sounding() <= {60} and played.sounding <= 1
     )  # the last one, as the host ends while playing
@@ -144,6 +152,78 @@ def test_many_activations_leak_nothing():
     assert many.connected and many.memory_kib < few.memory_kib + 16_384
 
 
+def test_instances_of_a_process_share_one_connection_and_all_are_heard():
+    with native.sidecar():
+        port = int(read_connection().endpoint.rpartition(":")[2])
+        words = [native.fake_host(), "seconds=4", "instances=5", "clicks=6000"]
+        with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as host:
+            deadline = time.monotonic() + 20
+            while len(sessions := status().sessions) < 5 or any(s.notes < 3 for s in sessions):
+                assert time.monotonic() < deadline and host.poll() is None, sessions
+                time.sleep(0.1)
+            assert connections_to(port, host.pid) == 1
+            played = native.Played(host.communicate(timeout=30)[0])
+    assert played.wrong == 0 and len(played.ons) > 10
+
+
+def connections_to(port: int, pid: int) -> int:
+    """TCP connections of a process to a port of this machine."""
+    links = (os.readlink(entry) for entry in Path(f"/proc/{pid}/fd").iterdir() if entry.is_symlink())
+    sockets = {link[8:-1] for link in links if link.startswith("socket:[")}
+    rows = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
+    return sum(row[9] in sockets and int(row[2].split(":")[1], 16) == port for row in rows)
+
+
+def test_a_project_keeps_its_preset_by_value_and_says_when_it_cannot(tmp_path, monkeypatch):
+    monkeypatch.setenv("DAWBRIDGE_PRESETS", str(tmp_path))
+    mine, kept = tmp_path / "latency" / "mine.toml", tmp_path / "kept"
+    mine.parent.mkdir()
+    mine.write_text("chunk_ms = 40\nbudget_ms = 33\n")
+    quiet = {"seconds": 0.1, "realtime": 0, "preset": "mine"}
+    with native.sidecar():
+        before = native.play(**quiet)
+        assert before.connected and before.resort == 0
+    kept.write_text(before.contents)
+    mine.unlink()
+    broken = tmp_path / "broken"
+    broken.write_text(before.contents.replace("chunk_ms", "chunks"))
+    with native.sidecar():  # another machine, or the same one years later
+        after = native.play(**quiet, contents=kept)
+        assert after.resort == 0 and after.latency == before.latency and after.contents == before.contents
+        assert native.play(seconds=0.1, realtime=0).latency != before.latency, "this shows nothing"
+        nameless = native.play(**quiet)
+        assert nameless.connected and nameless.resort == 2, "another preset is better than silence"
+        assert nameless.contents == "", "what stood in must not be kept as if it had been asked for"
+        assert native.play(**quiet, contents=broken).resort == 2
+        assert native.play(**quiet | {"preset": "balanced"}, contents=broken).resort == 1
+
+
+def test_a_piece_is_played_on_the_projects_beats_through_loops_and_chaos():
+    file = native.ROOT / "tests" / "golden" / "prelude.mid"
+    piece = read_midi(file, 960_000)
+    beats = [float(piece.tempo.beats(Fraction(note.onset, 960_000))) for note in piece.notes]
+    with native.sidecar("tests.plugin.serving", "play", file):
+        for tempo, settings in ((120, {}), (75, {"block": 0}), (75, {"block": 100})):
+            quiet = {"realtime": 0, "offline": 1, "seconds": 8, "tempo": tempo, **settings}
+            played = native.play(**quiet)
+            expected = [
+                (b * 60 / tempo * 48_000, note.pitch) for b, note in zip(beats, piece.notes, strict=True)
+            ]
+            end = 8 * 48_000 - played.latency - 1
+            due = sorted((round(at), pitch) for at, pitch in expected if at < end)
+            found = sorted((at - played.latency, pitch) for at, pitch in played.ons)
+            found = [each for each in found if each[0] < end]
+            assert len(found) == len(due) > 12
+            for (at, pitch), (then, wanted) in zip(found, due, strict=True):
+                assert abs(at - then) <= 1 and pitch == wanted
+            assert played.late == 0 and played.wrong == 0
+        looped = native.play(seconds=3, loop=48_000, tempo=120)
+        first_bar = [note for note, beat in zip(piece.notes, beats, strict=True) if beat < 2 - 0.01]
+        assert len(looped.ons) >= len(first_bar) and len(looped.left_sounding()) <= len(first_bar)
+        disturbed = native.play(seconds=6, chaos=25, seed=4)
+        assert not disturbed.left_sounding() and disturbed.sounding == 0 and disturbed.actions > 20
+
+
 slow = pytest.mark.slow
 
 
@@ -164,10 +244,10 @@ def test_any_rate_and_random_blocks_give_the_notes_of_the_client(rate):
     assert ons == truth and len(truth) > 3 and played.wrong == 0
 
 
-def understudy():
+def understudy(stdout=subprocess.DEVNULL):
     """A sidecar that waits to be asked."""
     words = [sys.executable, "-m", "tests.plugin.serving", "asked"]
-    return subprocess.Popen(words, cwd=native.ROOT, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL)
+    return subprocess.Popen(words, cwd=native.ROOT, stdin=subprocess.PIPE, stdout=stdout)
 
 
 @pytest.mark.parametrize("actions", [20, pytest.param(1_000, marks=pytest.mark.slow)])

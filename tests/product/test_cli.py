@@ -15,23 +15,12 @@ import pytest
 from pedalboard.io import AudioFile
 
 from bridge import cli
-from bridge.commands import output
 from bridge.presets import Preset
 from tests.fakes import ClickTranscriber, clicks
 
 ROOT = Path(__file__).parents[2]
 RATE = 44_100
 TIMES = [4_410, 22_050, 40_000, 60_000]
-
-
-@pytest.fixture(autouse=True)
-def private_folders(tmp_path, monkeypatch):
-    """No test touches the user's keys, presets, connection file or logs."""
-    for key in ("RUNTIME", "DATA", "LOG"):
-        monkeypatch.setenv(f"DAWBRIDGE_{key}_DIR", str(tmp_path / key.lower()))
-    monkeypatch.setenv("DAWBRIDGE_PRESETS", str(tmp_path / "presets"))
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(output, "quiet", False)
 
 
 @pytest.fixture

@@ -15,7 +15,6 @@ import pytest
 from pedalboard.io import AudioFile
 
 from bridge import cli, listening
-from bridge.commands import output
 from bridge.presets import Preset
 from bridge.sidecar.settings import ServeSettings
 from bridge.studio.audio import open_raw
@@ -26,15 +25,6 @@ ROOT = Path(__file__).parents[2]
 RATE = 44_100
 TIMES = [4_410, 22_050, 40_000, 60_000]
 SOUND = clicks(TIMES, 66_150, RATE, 2, height=0.9)
-
-
-@pytest.fixture(autouse=True)
-def private_folders(tmp_path, monkeypatch):
-    for key in ("RUNTIME", "DATA", "LOG"):
-        monkeypatch.setenv(f"DAWBRIDGE_{key}_DIR", str(tmp_path / key.lower()))
-    monkeypatch.setenv("DAWBRIDGE_PRESETS", str(tmp_path / "presets"))
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(output, "quiet", False)
 
 
 @pytest.fixture

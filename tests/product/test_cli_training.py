@@ -8,19 +8,11 @@ import pytest
 from pedalboard.io import AudioFile
 
 from bridge import cli
-from bridge.commands import output
 from bridge.studio.demo import prelude
 from bridge.studio.render import render
 from inference.training.disturb import DISTURBANCES
 
 GOLDEN = Path(__file__).parents[1] / "golden"
-
-
-@pytest.fixture(autouse=True)
-def private_folders(tmp_path, monkeypatch):
-    monkeypatch.setenv("DAWBRIDGE_LOG_DIR", str(tmp_path / "log"))
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(output, "quiet", False)
 
 
 @pytest.fixture

@@ -8,18 +8,9 @@ import pytest
 
 from bridge import bench, cli, doctor
 from bridge.bench import Bench, Measure, StepTimes
-from bridge.commands import output
 from bridge.errors import EngineError, InputError
 from bridge.presets import Preset
 from tests.fakes import ClickTranscriber
-
-
-@pytest.fixture(autouse=True)
-def private_folders(tmp_path, monkeypatch):
-    for key in ("RUNTIME", "DATA", "LOG"):
-        monkeypatch.setenv(f"DAWBRIDGE_{key}_DIR", str(tmp_path / key.lower()))
-    monkeypatch.setenv("DAWBRIDGE_PRESETS", str(tmp_path / "presets"))
-    monkeypatch.setattr(output, "quiet", False)
 
 
 def check(name):

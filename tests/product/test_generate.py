@@ -7,7 +7,6 @@ import pytest
 import torch
 
 from bridge import cli
-from bridge.commands import output
 from bridge.errors import UsageError
 from bridge.midi import read_midi
 from bridge.studio.generate import GenerateOptions, generate
@@ -22,13 +21,6 @@ from inference.performance.network import Xmvae
 from inference.performance.perform import Performer
 from tests.contract.scores import a_performance, a_score
 from tests.contract.test_performance_network import SMALL
-
-
-@pytest.fixture(autouse=True)
-def private_folders(tmp_path, monkeypatch):
-    monkeypatch.setenv("DAWBRIDGE_LOG_DIR", str(tmp_path / "log"))
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(output, "quiet", False)
 
 
 @pytest.fixture(scope="module")

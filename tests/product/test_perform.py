@@ -11,7 +11,6 @@ import pytest
 import torch
 
 from bridge import cli
-from bridge.commands import output
 from bridge.errors import EngineError, InputError, MidiError, UsageError
 from bridge.midi import read_midi, write_midi
 from bridge.studio.perform import PerformOptions, meters, perform, tempo_map, write_performance
@@ -27,13 +26,6 @@ from inference.performance.perform import Choices, Performer
 from inference.performance.score import Performance
 from tests.contract.scores import a_performance, a_score
 from tests.contract.test_performance_network import SMALL
-
-
-@pytest.fixture(autouse=True)
-def private_folders(tmp_path, monkeypatch):
-    monkeypatch.setenv("DAWBRIDGE_LOG_DIR", str(tmp_path / "log"))
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(output, "quiet", False)
 
 
 @pytest.fixture(scope="module")

@@ -130,3 +130,48 @@ def test_the_preset_opens_its_system(folder, monkeypatch):
     assert asked == [
         (("piano", None), {"pedal": "raw", "sensitivity": 0.5, "decision_ms": None, "early_ms": None})
     ]
+
+
+def test_a_preset_by_value_is_the_preset():
+    preset = presets.load(["accurate", "electric-piano"])
+    again = presets.by_value(presets.contents(preset))
+    assert (again.system, again.latency) == (preset.system, preset.latency)
+    assert again.instrument == msgspec.structs.replace(preset.instrument, render=None)
+    for file in presets.listing():
+        text = presets.contents(presets.load([f"{file.layer}/{file.name}"]))
+        assert len(text) < 2_048, "far below what the protocol carries"
+        assert presets.contents(presets.by_value(text)) == text
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("", "cannot be read"),
+        ("[1]", "cannot be read"),
+        ('{"system": 1}', "cannot be read"),
+        ("[" * 5_000, "cannot be read"),
+        ('{"sound": {}}', "unknown layer 'sound'"),
+        ('{"system": {"nam": "piano"}}', "unknown key 'system.nam'"),
+        ('{"latency": {"chunk_ms": -1}}', "latency is not valid"),
+        ('{"instrument": {"key_range": [90, 20]}}', "key_range runs from 90 to 20"),
+        ('{"instrument": {"velocity": {"curv": "soft"}}}', "unknown key 'instrument.velocity.curv'"),
+        ('{"instrument": {"render": {"soundfont": "/etc/passwd"}}}', "unknown key 'instrument.render'"),
+    ],
+)
+def test_a_preset_by_value_that_means_nothing_here_is_refused_in_plain_words(text, words):
+    with pytest.raises(PresetError) as error:
+        presets.by_value(text)
+    assert words in str(error.value) and error.value.remedy
+
+
+def test_a_preset_says_when_beats_are_told(folder, monkeypatch):
+    asked = []
+    monkeypatch.setattr("inference.pipeline.open_transcriber", lambda *a, **k: asked.append(k))
+    path = folder / "systems" / "ahead.toml"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text('name = "rhythm"\nbeats_ms = -50\n')
+    presets.load(["ahead"]).transcriber()
+    assert asked[0]["beats_ms"] == -50.0
+    path.write_text('name = "rhythm"\nbeats_ms = -5000\n')
+    with pytest.raises(PresetError, match="not valid"):
+        presets.load(["ahead"])

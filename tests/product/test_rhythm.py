@@ -9,7 +9,6 @@ import torch
 from pedalboard.io import AudioFile
 
 from bridge import cli
-from bridge.commands import output
 from bridge.commands.options import Meter, TempoRange
 from bridge.midi import read_midi, write_midi
 from bridge.presets import Preset
@@ -27,13 +26,6 @@ from inference.rhythm.network import RhythmNetwork
 from tests.fakes import ClickTranscriber, clicks
 
 RATE = 44_100
-
-
-@pytest.fixture(autouse=True)
-def private_folders(tmp_path, monkeypatch):
-    monkeypatch.setenv("DAWBRIDGE_LOG_DIR", str(tmp_path / "log"))
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(output, "quiet", False)
 
 
 def beats(times, of=4, first=0):
@@ -157,6 +149,7 @@ def test_beats_become_plain_values():
         "confidence": 0.0,
         "beats": [],
         "dynamics": [],
+        "swells": [],
     }
     assert len(beats_as_dict(beats([1]), RATE)["beats"]) == 1
 
@@ -187,6 +180,10 @@ class Metronome:
 
     def step(self, audio, states):
         return [Events(0) for _ in states], [state + audio.shape[1] for state in states]
+
+    def told(self, state, notes):
+        self.notes = notes
+        return state
 
     def finish(self, state):
         found = [Beat(self.length * (i + 1), i % 3, 3, 0.9) for i in range(self.count)]
@@ -250,6 +247,14 @@ def test_a_bounce_with_a_tempo_map_sounds_as_one_without(take, tmp_path):
     assert len(plain) == len(with_map) == 19
     for a, b in zip(plain, with_map, strict=True):
         assert a.pitch == b.pitch and abs(a.onset - b.onset) < 1_000
+
+
+def test_a_bounce_tells_its_listener_the_notes(take, monkeypatch):
+    listener = Metronome(8_000, 60)
+    monkeypatch.setattr(bouncing, "open_listener", lambda options: listener)
+    bounce(["take.wav"], "map", BounceOptions(rhythm=RhythmOptions()))
+    assert [round(note.onset / listener.rate, 2) for note in listener.notes[:3]] == [0.5, 1.0, 1.5]
+    assert len(listener.notes) == 19
 
 
 def test_without_beats_the_tempo_is_left_alone(take, tmp_path, monkeypatch, capsys):

@@ -11,7 +11,8 @@ from bridge import cli
 from bridge.errors import InputError
 from bridge.midi import read_midi, write_midi
 from bridge.studio.report import piano_roll
-from bridge.studio.rhythm import beat_notes, markers, read_taps
+from bridge.studio.rhythm import beat_notes, markers, read_taps, spans, with_spans
+from bridge.tempo import beats_as_dict
 from inference.events import Beat, Lane, LanePoint, Note
 from inference.rhythm.config import FrontEndConfig, Loudness
 from inference.rhythm.dynamics import (
@@ -24,7 +25,8 @@ from inference.rhythm.dynamics import (
     level,
 )
 from inference.rhythm.hints import Hints
-from tests.product.test_rhythm import private_folders, take  # noqa: F401
+from inference.rhythm.swells import swells
+from tests.product.test_rhythm import take  # noqa: F401
 
 RATE = 44_100
 
@@ -44,6 +46,26 @@ def test_markers_stand_where_the_class_changes():
         (7 * RATE, "pp"),
     ]
     assert markers([]) == []
+
+
+def test_gradual_changes_are_swells_and_sudden_ones_are_not():
+    flat, up = [0.1] * 6, np.linspace(0.1, 0.9, 10).tolist()
+    down = np.linspace(0.9, 0.5, 8).tolist()
+    found = swells([*flat, *up, *[0.9] * 6, *down])
+    assert [(s.name, s.first, s.last) for s in found] == [("crescendo", 6, 15), ("diminuendo", 22, 29)]
+    assert swells([0.1] * 8 + [0.9] * 8) == [] and swells([0.3] * 20) == [] and swells([0.1, 0.9]) == []
+    assert not swells([0.5 + 0.05 * (-1) ** i for i in range(40)])
+
+
+def test_swells_have_a_marker_at_each_end():
+    points = lane(*[0.1] * 4, *np.linspace(0.1, 0.9, 8), *[0.9] * 4)
+    ((begin, end, name),) = spans(points)
+    assert name == "crescendo" and 3 * RATE < begin < 6 * RATE < end <= 12 * RATE
+    marks = with_spans(markers(points), spans(points))
+    assert marks == sorted(marks, key=lambda mark: mark[0])
+    assert (begin, "crescendo") in marks and (end, "end of crescendo") in marks and (0, "pp") in marks
+    plain = beats_as_dict([], RATE, spans=spans(points))
+    assert plain["swells"] == [{"begin": begin / RATE, "end": end / RATE, "marking": "crescendo"}]
 
 
 @pytest.mark.parametrize(

@@ -20,17 +20,36 @@ TRANSPORT = wire.Transport(True, True, False, 117.5, -2.25, -4.0, (7, 8), -96_00
 
 TO_SIDECAR: dict[str, wire.ToSidecar] = {
     "hello": wire.Hello(
-        (1, 3), 48_000, 2, 512, INSTANCE, "Flügel", "Track 1 ♪", "plug-in 0.1.0", ("live",), True, False
+        (1, 3),
+        48_000,
+        2,
+        512,
+        INSTANCE,
+        "Flügel",
+        "Track 1 ♪",
+        "plug-in 0.1.0",
+        ("live",),
+        True,
+        False,
+        '{"system":{"name":"piano"}}',
     ),
     "hello-short": wire.Hello((1, 1), 8_000, 1, 1),
     "audio": wire.Audio(1, 2**53, 3, TRANSPORT),
     "audio-short": wire.Audio(300, 70_000, 8192),
     "configure": wire.Configure(("balanced",), False, True, "Flügel", "Track 2"),
+    "configure-contents": wire.Configure(contents='{"system":{"name":"piano"}}'),
     "configure-short": wire.Configure(monitor=False),
     "flush": wire.Flush(2**32, "seek"),
     "ping": wire.Ping(123_456_789_012_345),
     "status": wire.Status(),
     "goodbye-plugin": wire.Goodbye(),
+    "bundle-plugin": wire.Bundle(
+        (
+            wire.Item(0, encode(wire.Audio(1, 0, 2)), 8),
+            wire.Item(255, encode(wire.Ping(5))),
+            wire.Item(3, encode(wire.Audio(9, 70_000, 1)), 4),
+        )
+    ),
 }
 TO_PLUGIN: dict[str, wire.ToPlugin] = {
     "welcome": wire.Welcome(
@@ -45,6 +64,8 @@ TO_PLUGIN: dict[str, wire.ToPlugin] = {
         "par-1",
         "dawbridge 0.1.0",
         wire.Instrument(10, (21, 108), tuple(range(128)), {"dynamics": 11, "sustain": 64}),
+        32,
+        '{"system":{"name":"piano"}}',
     ),
     "refusal": wire.Refusal(
         "version", "the plug-in speaks protocol 2, the sidecar 1", "Update dawbridge", "configure"
@@ -58,6 +79,7 @@ TO_PLUGIN: dict[str, wire.ToPlugin] = {
         (wire.Beat(47_400, 0, 4, 1.0),),
         1_850,
         90,
+        49_163,
     ),
     "events-empty": wire.Events(13, 48_512),
     "pong": wire.Pong(123_456_789_012_345, 3, 2, 1, 0.5),
@@ -76,6 +98,12 @@ TO_PLUGIN: dict[str, wire.ToPlugin] = {
                 (900, 1_800), (50, 250),
             ),
         ),
+    ),
+    "bundle-sidecar": wire.Bundle(
+        (
+            wire.Item(255, encode(wire.Events(12, 48_000, due=49_163))),
+            wire.Item(0, encode(wire.Pong(5, load=0.5))),
+        )
     ),
     "goodbye-sidecar": wire.Goodbye("shutdown", "the sidecar stops", "Start it again with: dawbridge serve"),
 }  # fmt: skip

@@ -8,7 +8,7 @@ import torch
 
 from inference.rhythm import load
 from inference.rhythm.dynamics import CUES, DynamicsSettings, cues, decode_dynamics, hear_dynamics
-from inference.rhythm.evaluate_dynamics import change_hits, class_f1
+from inference.rhythm.evaluate_dynamics import best_bounds, change_hits, class_f1
 from inference.rhythm.labels import frame_targets
 from inference.rhythm.struck import LIVE, StruckNetwork
 from inference.rhythm.train_dynamics import Example, fit
@@ -152,3 +152,15 @@ def test_cues_of_any_number_of_beats(count):
     seen = np.random.default_rng(0).random((300, 150)).astype(np.float32)
     found = cues(seen, np.arange(count) * 7)
     assert found.shape == (count, CUES) and np.isfinite(found).all()
+
+
+def test_the_best_bounds_are_the_best():
+    loud = np.array([0.5, 0.1, 0.9, 0.3, 0.7, 0.2])
+    printed = np.array([4, 1, 5, 2, 4, 2])
+    assert (best_bounds(printed, loud) == printed).all()
+    assert (best_bounds(np.array([5, 1]), np.array([0.1, 0.9])) == [5, 1]).sum() == 1
+    random = np.random.default_rng(0)
+    loud, printed = random.random(40), random.integers(0, 6, 40)
+    most = (best_bounds(printed, loud) == printed).sum()
+    for _ in range(300):
+        assert most >= (1 + np.searchsorted(np.sort(random.random(4)), loud) == printed).sum()

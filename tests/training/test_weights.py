@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from inference import weights
+from inference import piano, weights
 from inference.weights import WeightsError
 
 
@@ -37,6 +37,14 @@ def test_altered_shipped_weights_are_refused(tmp_path, monkeypatch):
     monkeypatch.setattr(weights, "_CHECKSUMS", tmp_path / "SHA256SUMS")
     with pytest.raises(WeightsError, match="damaged"):
         weights.read("x")
+
+
+def test_weights_of_another_release_are_refused(tmp_path):
+    stored = weights.read("piano-light")
+    path = tmp_path / "old.safetensors"
+    weights.write(path, {n: t for n, t in stored.tensors.items() if n != "notes.marks"}, stored.metadata)
+    with pytest.raises(WeightsError, match=r"old.safetensors does not fit .* another release.*--start"):
+        piano.load(str(path))
 
 
 def test_every_shipped_file_has_its_checksum_and_card():

@@ -69,7 +69,7 @@ void transport_row(Writer& writer, const Transport& transport) {
 
 Bytes encode(const Hello& hello, int oldest, int newest) {
     const bool texts[] = {!hello.instance.empty(), !hello.name.empty(), !hello.track.empty(), !hello.software.empty()};
-    size_t fields = 4 + !hello.presets.empty() + hello.offline + !hello.monitor;
+    size_t fields = 4 + !hello.presets.empty() + hello.offline + !hello.monitor + !hello.contents.empty();
     for (bool text : texts) fields += text;
     Writer writer = message("hello", fields);
     writer.text("protocol");
@@ -86,6 +86,7 @@ Bytes encode(const Hello& hello, int oldest, int newest) {
     if (!hello.presets.empty()) names(writer, "presets", hello.presets);
     if (hello.offline) flag(writer, "offline", true);
     if (!hello.monitor) flag(writer, "monitor", false);
+    if (!hello.contents.empty()) field(writer, "contents", hello.contents);
     return std::move(writer.bytes);
 }
 
@@ -125,6 +126,19 @@ Bytes encode_ping(int64_t sent_ns) {
 }
 
 Bytes encode_status() { return std::move(message("status", 0).bytes); }
+
+Bytes encode_bundle(const std::vector<Item>& items) {
+    Writer writer = message("bundle", 1);
+    writer.text("items");
+    writer.array(items.size());
+    for (const Item& item : items) {
+        writer.array(3);
+        writer.integer(item.line);
+        writer.binary(item.header);
+        writer.integer(static_cast<int64_t>(item.size));
+    }
+    return std::move(writer.bytes);
+}
 
 Bytes encode_goodbye() { return std::move(message("goodbye", 0).bytes); }
 
@@ -186,8 +200,10 @@ void read_welcome(Reader& reader, size_t fields, Welcome& welcome) {
         else if (key == "latency") complete[3] = true, read_latency(reader, welcome.latency);
         else if (key == "credit") complete[4] = true, welcome.credit = reader.integer(1, 65536);
         else if (key == "heartbeat_ms") welcome.heartbeat_ms = reader.integer(10, 60000);
+        else if (key == "lines") welcome.lines = static_cast<int>(reader.integer(1, max_lines));
         else if (key == "alignment") welcome.alignment = text(reader, 32);
         else if (key == "weights") welcome.weights = text(reader, 256);
+        else if (key == "contents") welcome.contents = text(reader, 8192);
         else if (key == "software") welcome.software = text(reader, 256);
         else if (key == "instrument") read_instrument(reader, welcome.instrument);
         else reader.skip();
@@ -289,17 +305,37 @@ void read_events(Reader& reader, size_t fields, Events& events) {
     events.notes.clear();
     events.controls.clear();
     events.lanes.clear();
+    events.due = 0;
     bool through = false, until = false;
     for (; fields > 0 && !reader.bad(); --fields) {
         const std::string_view key = reader.text();
         if (key == "through_seq") through = true, events.through_seq = whole(reader);
         else if (key == "final_until") until = true, events.final_until = whole(reader);
+        else if (key == "due") events.due = whole(reader);
         else if (key == "notes") read_rows(reader, events.notes, max_notes, read_note);
         else if (key == "controls") read_rows(reader, events.controls, max_points, read_control);
         else if (key == "lanes") read_rows(reader, events.lanes, max_points, read_lane);
         else reader.skip();
     }
     if (!through || !until) reader.fail();
+}
+
+void read_letter(Reader& reader, Letter& letter) {
+    const size_t size = reader.array();
+    if (size < 2) return reader.fail();
+    letter.line = static_cast<int>(reader.integer(0, max_lines - 1));
+    const std::string_view header = reader.binary();
+    letter.header = header.data();
+    letter.size = header.size();
+    skip_rest(reader, size, 2);
+}
+
+void read_bundle(Reader& reader, size_t fields, std::vector<Letter>& bundle) {
+    bundle.clear();
+    for (; fields > 0 && !reader.bad(); --fields) {
+        if (reader.text() == "items") read_rows(reader, bundle, size_t{max_lines}, read_letter);
+        else reader.skip();
+    }
 }
 
 // `type` may stand anywhere in the map, so it is looked for first.
@@ -324,6 +360,7 @@ Kind decode(const void* bytes, size_t size, Message& message) {
     else if (type == "refusal") message.kind = Kind::refusal, read_refusal(reader, fields, message.refusal);
     else if (type == "pong") message.kind = Kind::pong, read_pong(reader, fields, message.pong);
     else if (type == "goodbye") message.kind = Kind::goodbye, read_goodbye(reader, fields, message.goodbye);
+    else if (type == "bundle") message.kind = Kind::bundle, read_bundle(reader, fields, message.bundle);
     else for (size_t i = 0; i < 2 * fields; ++i) reader.skip();
     if (reader.bad() || !reader.done()) message.kind = Kind::malformed;
     return message.kind;

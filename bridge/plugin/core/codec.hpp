@@ -17,8 +17,9 @@ Bytes encode_flush(int64_t seq, const std::string& reason);
 Bytes encode_ping(int64_t sent_ns);
 Bytes encode_status();
 Bytes encode_goodbye();
+Bytes encode_bundle(const std::vector<Item>& items);
 
-enum class Kind { malformed, unknown, welcome, refusal, events, pong, goodbye };
+enum class Kind { malformed, unknown, welcome, refusal, events, pong, goodbye, bundle };
 
 // One message from the sidecar; only the member that `kind` names is meaningful. Kept and filled again
 // and again, so that a stream of events allocates nothing after a while.
@@ -29,6 +30,7 @@ struct Message {
     Events events;
     Pong pong;
     Goodbye goodbye;
+    std::vector<Letter> bundle;  // they lie in the bytes that were decoded
 };
 
 Kind decode(const void* bytes, size_t size, Message& message);

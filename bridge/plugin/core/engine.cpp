@@ -33,7 +33,7 @@ bool has(const std::vector<std::string>& names, const char* name) {
 Hello wish_for(int rate, uint32_t longest, const Choices& choices) {
     Hello wish;
     wish.rate = rate;
-    wish.channels = Engine::channels;
+    wish.channels = 1;  // systems hear the mean of both: half of what would have to travel
     // tiny blocks travel together; who chose the offline preset asked for large steps
     const uint32_t least = has(choices.presets, "offline") ? max_block : static_cast<uint32_t>(rate / 1000);
     wish.max_block = static_cast<int>(std::clamp<uint32_t>(std::max(longest, least), 1, max_block));
@@ -42,6 +42,7 @@ Hello wish_for(int rate, uint32_t longest, const Choices& choices) {
     wish.name = "dawbridge";
     wish.software = "dawbridge plug-in";
     wish.presets = choices.presets;
+    if (!choices.presets.empty()) wish.contents = choices.contents;  // who names none goes along with the sidecar
     wish.offline = choices.offline;
     wish.monitor = choices.monitor;
     return wish;
@@ -68,7 +69,7 @@ void Engine::activate(double rate, uint32_t longest_block, const Choices& choice
     if (rate_ >= 8000 && rate_ <= 384000) {
         if (!hub_) hub_ = Hub::shared();
         seat_ = std::make_shared<Seat>();
-        seat_->port = std::make_shared<Port>(rate_, channels);
+        seat_->port = std::make_shared<Port>(rate_, wish.channels);
         seat_->wish = wish;
         seat_->start = choices.start;
         port_ = seat_->port.get();
@@ -101,9 +102,16 @@ std::string Engine::trouble() const {
     return seat_->trouble;
 }
 
+std::string Engine::contents() const {
+    if (!seat_ || seat_->port->resort.load() != Resort::none) return {};
+    const std::lock_guard<std::mutex> guard(seat_->lock);
+    return seat_->welcome.contents;
+}
+
 Status Engine::status() const noexcept {
     Status status;
     status.connected = port_ && port_->state.load(std::memory_order_relaxed) == State::ready;
+    status.resort = port_ ? port_->resort.load(std::memory_order_relaxed) : Resort::none;
     status.late = late_.load(std::memory_order_relaxed);
     status.dropped = dropped_.load(std::memory_order_relaxed);
     status.sounding = sounding_.load(std::memory_order_relaxed);
@@ -177,7 +185,7 @@ void Engine::offer(const float* const* in, uint32_t offset, uint32_t samples, co
         dropped_.fetch_add(1, std::memory_order_relaxed);
         return;
     }
-    port_->audio.write(in, offset, samples);
+    port_->audio.write_mean(in, offset, samples);
     Head head;
     head.start = position_ + offset;
     head.samples = samples;

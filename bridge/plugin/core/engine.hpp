@@ -19,6 +19,7 @@ enum class Mode : int { as_preset, aligned, immediate };
 // What the user chose; read when the plug-in is activated.
 struct Choices {
     std::vector<std::string> presets;  // names; none = those of the sidecar
+    std::string contents;              // what these names meant when the project was made; counts instead of them
     Mode mode = Mode::as_preset;
     bool monitor = true, start = false, offline = false;
     std::string instance, track;
@@ -27,6 +28,7 @@ struct Choices {
 // For the status light.
 struct Status {
     bool connected = false;
+    Resort resort = Resort::none;
     uint64_t late = 0, dropped = 0, sounding = 0;
 };
 
@@ -46,6 +48,9 @@ public:
 
     // [main thread] What stands between us and a sidecar, in plain words; empty if nothing.
     std::string trouble() const;
+
+    // [main thread] The preset by value that is heard with, as it was asked for; empty if that is not known.
+    std::string contents() const;
 
     // [audio thread] One block of any length >= 0; `in` may be `out`. Never waits, unless `offline`.
     void process(const float* const* in, float* const* out, uint32_t samples, const Transport& transport,

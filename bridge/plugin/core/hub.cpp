@@ -19,7 +19,8 @@ int64_t now() {
 void nap(int microseconds) { std::this_thread::sleep_for(std::chrono::microseconds(microseconds)); }
 
 bool alike(const Hello& a, const Hello& b) {
-    return a.rate == b.rate && a.max_block == b.max_block && a.presets == b.presets;
+    return a.rate == b.rate && a.max_block == b.max_block && a.presets == b.presets &&
+           (a.contents == b.contents || a.contents.empty() || b.contents.empty());
 }
 
 }  // namespace
@@ -33,7 +34,7 @@ std::shared_ptr<Hub> Hub::shared() {
     return hub;
 }
 
-Hub::Hub() : context_(zmq_ctx_new()), thread_([this] { run(); }) {}
+Hub::Hub() : context_(zmq_ctx_new()), exchange_(context_), thread_([this] { run(); }) {}
 
 Hub::~Hub() {
     over_ = true;
@@ -79,7 +80,9 @@ void Hub::run() {
     while (!over_) {
         admit();
         const int64_t time = now();
+        exchange_.listen();
         for (Guest& guest : guests_) serve(guest, time);
+        exchange_.flush();
         const auto left = [](const Guest& guest) { return guest.link == nullptr; };
         guests_.erase(std::remove_if(guests_.begin(), guests_.end(), left), guests_.end());
         nap(nap_us());
@@ -92,7 +95,7 @@ void Hub::run() {
 void Hub::admit() {
     const std::lock_guard<std::mutex> guard(lock_);
     for (auto& seat : fresh_) {
-        auto link = std::make_unique<Link>(context_, seat->port, seat->wish);
+        auto link = std::make_unique<Link>(exchange_, seat->port, seat->wish);
         guests_.push_back({seat, std::move(link)});
     }
     fresh_.clear();
@@ -138,7 +141,7 @@ int Hub::nap_us() const {
         live |= guest.link->busy();
     }
     if (!live) return 2000;
-    return guests_.size() <= 4 ? 250 : guests_.size() <= 12 ? 1000 : 2000;
+    return guests_.size() <= 12 ? 1000 : 2000;
 }
 
 }  // namespace dawbridge

@@ -54,6 +54,7 @@ private:
     int nap_us() const;
 
     void* context_;
+    Exchange exchange_;
     std::mutex lock_;
     std::vector<std::shared_ptr<Seat>> fresh_;
     std::vector<std::pair<Hello, Welcome>> memory_;

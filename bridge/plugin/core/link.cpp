@@ -2,45 +2,39 @@
 
 #include <algorithm>
 
-#include <zmq.h>
-
 namespace dawbridge {
 
 namespace {
 
 constexpr int64_t millisecond = 1'000'000, first_back_off = 250 * millisecond, last_back_off = 8000 * millisecond;
 constexpr int64_t look_every = 250 * millisecond;
+constexpr int64_t soon = 5 * millisecond;  // until a connection that is being made turns out
 constexpr int misses = 4;
 constexpr size_t most_backlog = 1 << 16;
 
-bool set(void* socket, int option, int value) { return zmq_setsockopt(socket, option, &value, sizeof value) == 0; }
-
-bool set(void* socket, int option, const std::string& value) {
-    return zmq_setsockopt(socket, option, value.c_str(), value.size() + 1) == 0;
-}
-
 }  // namespace
 
-Link::Link(void* context, std::shared_ptr<Port> port, Hello wish)
-    : context_(context), port_(std::move(port)), wish_(std::move(wish)), inbox_(max_message) {
-    scratch_.resize(static_cast<size_t>(wish_.channels) * max_block);
-}
+Link::Link(Exchange& exchange, std::shared_ptr<Port> port, Hello wish)
+    : exchange_(exchange), port_(std::move(port)), wish_(std::move(wish)), asked_(wish_) {}
 
-Link::~Link() { disconnect(0); }
+Link::~Link() { disconnect(); }
 
 void Link::pump(int64_t now_ns) {
     now_ = now_ns;
     const State state = port_->state.load(std::memory_order_relaxed);
     if (state == State::lost || state == State::refused) retry();
-    if (socket_) listen();
-    if (socket_) beat();
+    if (wire_) beat();
     deliver();
     if (port_->state.load(std::memory_order_relaxed) == State::ready) forward();
 }
 
 void Link::close() {
-    if (socket_) say(encode_goodbye());
-    disconnect(port_->state.load() == State::ready ? 200 : 0);
+    if (wire_) {
+        say(encode_goodbye());
+        wire_->flush();
+        wire_->linger(port_->state.load() == State::ready ? 200 : 0);
+    }
+    disconnect();
     port_->state = State::closed;
 }
 
@@ -56,64 +50,63 @@ void Link::retry() {
         return;
     }
     Connection connection;
-    if (read_connection(connection, trouble_)) connect(connection);
-    else back_off();
+    if (read_connection(connection, trouble_)) return connect(connection);
+    back_off();
     port_->tried = true;
 }
 
 void Link::connect(const Connection& connection) {
-    const int64_t largest = max_message;
-    socket_ = zmq_socket(context_, ZMQ_DEALER);
-    const bool fine = socket_ && set(socket_, ZMQ_LINGER, 0) &&
-                      zmq_setsockopt(socket_, ZMQ_MAXMSGSIZE, &largest, sizeof largest) == 0 &&
-                      set(socket_, ZMQ_IPV6, connection.endpoint.find('[') != std::string::npos) &&
-                      set(socket_, ZMQ_CURVE_SERVERKEY, connection.server_key) &&
-                      set(socket_, ZMQ_CURVE_PUBLICKEY, connection.client_public) &&
-                      set(socket_, ZMQ_CURVE_SECRETKEY, connection.client_secret) &&
-                      zmq_connect(socket_, connection.endpoint.c_str()) == 0;
-    if (!fine) {
-        trouble_ = "cannot connect to " + connection.endpoint + ": " + zmq_strerror(zmq_errno());
-        disconnect(0);
+    std::shared_ptr<Wire> wire = exchange_.find(connection);
+    if (!wire) {
+        looked_ = now_ - look_every + soon;
+        seen_ = 0;
+        return;
+    }
+    port_->tried = true;
+    if (!wire->trouble().empty()) {
+        trouble_ = wire->trouble();
         return back_off();
     }
+    wire_ = std::move(wire);
+    line_ = wire_->join(*this);
     heard_ = pinged_ = now_;
     seq_ = 0;
-    waiting_.clear();
+    forget_sent();
     configuring_ = false;
+    wish_.presets = asked_.presets;  // what another sidecar did not have, this one may
+    wish_.contents = asked_.contents;
+    resort_ = Resort::none;
+    regret_.clear();
     port_->state = State::greeting;
     say(encode(wish_));
 }
 
-void Link::disconnect(int linger_ms) {
-    if (!socket_) return;
-    set(socket_, ZMQ_LINGER, linger_ms);
-    zmq_close(socket_);
-    socket_ = nullptr;
+void Link::disconnect() {
+    if (!wire_) return;
+    wire_->leave(line_);
+    wire_.reset();
+    forget_sent();
+}
+
+void Link::forget_sent() {
     waiting_.clear();
+    unacknowledged_ = 0;
+    begin_stream();
 }
 
-void Link::listen() {
-    while (socket_) {
-        const int size = zmq_recv(socket_, inbox_.data(), inbox_.size(), ZMQ_DONTWAIT);
-        if (size < 0) return;
-        heard_ = now_;
-        int more = 0;
-        size_t length = sizeof more;
-        while (zmq_getsockopt(socket_, ZMQ_RCVMORE, &more, &length) == 0 && more)
-            if (zmq_recv(socket_, scratch_.data(), 0, ZMQ_DONTWAIT) < 0) break;
-        if (static_cast<size_t>(size) > inbox_.size()) continue;
-        decode(inbox_.data(), static_cast<size_t>(size), message_);
-        handle(message_);
-    }
-}
-
-void Link::handle(const Message& message) {
+void Link::hear(const Message& message) {
+    heard_ = now_;
     switch (message.kind) {
-        case Kind::events: return heard(message.events);
+        case Kind::events:
+            if (port_->state.load() == State::ready) heard(message.events);
+            return;
         case Kind::welcome: return welcomed(message.welcome);
         case Kind::refusal: return refused(message.refusal);
-        case Kind::goodbye: return lose("the sidecar ended the session: " + message.goodbye.reason);
+        case Kind::goodbye:
+            wire_->retire();
+            return lose("the sidecar ended the session: " + message.goodbye.reason);
         case Kind::pong:
+        case Kind::bundle:
         case Kind::unknown:
         case Kind::malformed: return;
     }
@@ -122,11 +115,14 @@ void Link::handle(const Message& message) {
 void Link::welcomed(const Welcome& welcome) {
     const bool fresh = port_->state.load() != State::ready;
     welcome_ = welcome;
+    wire_->offers(welcome.lines);
     ++welcomes_;
-    trouble_.clear();
+    trouble_ = regret_;
+    port_->resort = resort_;
     heartbeat_ = welcome.heartbeat_ms * millisecond;
     configuring_ = false;
     score_.begin(welcome.instrument, wish_.rate);
+    begin_stream();
     if (!fresh) return;
     welcomed_at_ = now_;
     final_until_ = 0;
@@ -142,12 +138,32 @@ void Link::refused(const Refusal& refusal) {
         trouble_ = trouble;
         return;
     }
+    if ((refusal.code == "preset" || refusal.code == "system") && make_do(trouble)) return;
+    if (refusal.code == "stranger") wire_->retire();
     lose(trouble);
     if (refusal.code != "busy" && refusal.code != "stranger") port_->state = State::refused;
 }
 
+// Ask for the next best preset: silence would be worse than another one, if it is said.
+bool Link::make_do(const std::string& trouble) {
+    if (!wish_.contents.empty()) {
+        wish_.contents.clear();
+        resort_ = wish_.presets.empty() ? Resort::sidecar : Resort::names;
+    } else if (!wish_.presets.empty()) {
+        wish_.presets.clear();
+        resort_ = Resort::sidecar;
+    } else {
+        return false;
+    }
+    regret_ = trouble + (resort_ == Resort::names ? ". Hearing with the preset of that name instead" : ". Hearing with the sidecar's own preset instead");
+    say(encode(wish_));
+    return true;
+}
+
 void Link::heard(const Events& events) {
-    while (!waiting_.empty() && waiting_.front() <= events.through_seq) waiting_.pop_front();
+    for (; !waiting_.empty() && waiting_.front().seq <= events.through_seq; waiting_.pop_front())
+        unacknowledged_ -= waiting_.front().samples;
+    if (events.through_seq >= stream_seq_) due_ = events.due;
     translated_.clear();
     score_.translate(events, translated_);
     backlog_.insert(backlog_.end(), translated_.begin(), translated_.end());
@@ -164,7 +180,7 @@ void Link::lose(const std::string& trouble) {
     }
     trouble_ = trouble;
     port_->state = State::lost;
-    disconnect(0);
+    disconnect();
     discard();
     backlog_.assign(1, Cue());  // a cue as it is made is a panic
     deliver();
@@ -177,14 +193,19 @@ void Link::back_off() {
 }
 
 void Link::beat() {
-    if (now_ - heard_ > heartbeat_ * misses) return lose("the sidecar does not answer");
+    if (now_ - heard_ > heartbeat_ * misses) {
+        wire_->retire();
+        return lose("the sidecar does not answer");
+    }
     if (now_ - std::max(pinged_, heard_) <= heartbeat_) return;
     pinged_ = now_;
     say(encode_ping(now_));
 }
 
 void Link::forward() {
-    while (!configuring_ && static_cast<int64_t>(waiting_.size()) < welcome_.credit && forward_one()) {
+    const int64_t most = welcome_.credit * wish_.max_block;
+    const auto few = [&] { return static_cast<int64_t>(waiting_.size()) < welcome_.credit && unacknowledged_ < most; };
+    while (!configuring_ && few() && forward_one()) {
     }
 }
 
@@ -196,27 +217,55 @@ bool Link::forward_one() {
         port_->heads.pop();
         return true;
     }
+    if (!first->joins) begin_stream();
     size_t blocks = 0;
     const size_t samples = gather(blocks);
     if (blocks == 0) return false;
-    port_->audio.read(scratch_.data(), samples, samples);
-    const Bytes header = encode_audio(seq_ + 1, first->start, static_cast<int64_t>(samples), first->transport);
-    if (say(header, scratch_, samples)) waiting_.push_back(++seq_);
+    post(*first, samples);
     for (; blocks > 0; --blocks) port_->heads.pop();
     return true;
 }
 
+// What is due was told of the stream before.
+void Link::begin_stream() {
+    due_ = 0;
+    stream_seq_ = seq_ + 1;
+}
+
+void Link::post(const Head& first, size_t samples) {
+    sent_until_ = first.start + static_cast<int64_t>(samples);
+    const Bytes header = encode_audio(++seq_, first.start, static_cast<int64_t>(samples), first.transport);
+    float* to = wire_->say(line_, header, samples * static_cast<size_t>(wish_.channels));
+    port_->audio.read(to, samples, samples);
+    waiting_.push_back({seq_, static_cast<int64_t>(samples)});
+    unacknowledged_ += waiting_.back().samples;
+}
+
+// Stream time up to which it makes no difference when audio comes; 0 if that is not known. Rather a sample
+// too early than too late, as a chunk need not be a whole number of the host's samples.
+int64_t Link::due() const {
+    const int64_t chunk = welcome_.latency.chunk, beyond = sent_until_ - due_;
+    if (due_ == 0 || beyond < 0 || chunk < 2) return due_;
+    return due_ + (beyond / chunk + 1) * (chunk - 1);
+}
+
 // Small blocks travel together: how many of them, and how many samples; none if more should come first.
 size_t Link::gather(size_t& blocks) const {
-    const auto most = static_cast<size_t>(wish_.max_block);
-    const size_t enough = wish_.offline ? most : std::min(most, static_cast<size_t>(wish_.rate / 1000));
+    const int64_t until = due();
+    const auto longest = static_cast<size_t>(wish_.max_block);
+    const size_t most = until > 0 ? max_block : longest;
+    const size_t enough = wish_.offline ? longest : std::min(longest, static_cast<size_t>(wish_.rate / 1000));
     size_t samples = 0;
+    int64_t end = 0;
     for (const Head* head; (head = port_->heads.peek(blocks)) != nullptr; ++blocks) {
         const bool fits = head->kind == Head::Kind::audio && samples + head->samples <= most;
         if (blocks > 0 && (!fits || !head->joins)) return samples;
         samples += head->samples;
+        end = head->start + head->samples;
+        if (until > 0 && end >= until) return ++blocks, samples;
     }
-    if (samples < enough && !port_->hurry.load(std::memory_order_acquire)) blocks = 0;
+    const bool early = until > 0 ? end < until : samples < enough;
+    if (early && !port_->hurry.load(std::memory_order_acquire)) blocks = 0;
     return samples;
 }
 
@@ -227,7 +276,8 @@ void Link::command(Head::Kind kind) {
     }
     Configure change;
     change.offline = wish_.offline = kind == Head::Kind::offline;
-    configuring_ = say(encode(change));
+    say(encode(change));
+    configuring_ = true;
 }
 
 void Link::discard() {
@@ -244,14 +294,8 @@ void Link::deliver() {
     if (backlog_.empty()) port_->final_until.store(final_until_, std::memory_order_release);
 }
 
-bool Link::say(const Bytes& header) {
-    return socket_ && zmq_send(socket_, header.data(), header.size(), ZMQ_DONTWAIT) >= 0;
-}
-
-bool Link::say(const Bytes& header, const std::vector<float>& samples, size_t count) {
-    if (!socket_ || zmq_send(socket_, header.data(), header.size(), ZMQ_DONTWAIT | ZMQ_SNDMORE) < 0) return false;
-    const size_t bytes = count * static_cast<size_t>(wish_.channels) * sizeof(float);
-    return zmq_send(socket_, samples.data(), bytes, ZMQ_DONTWAIT) >= 0;
+void Link::say(const Bytes& header) {
+    if (wire_) wire_->say(line_, header);
 }
 
 }  // namespace dawbridge

@@ -12,6 +12,7 @@ namespace dawbridge {
 
 constexpr int protocol_version = 1;
 constexpr size_t max_block = 8192, max_message = 1 << 20;
+constexpr int max_lines = 256;
 
 struct Meter {
     int beats = 4, unit = 4;
@@ -30,6 +31,7 @@ struct Hello {
     int rate = 48000, channels = 2, max_block = 512;
     std::string instance, name, track, software;
     std::vector<std::string> presets;
+    std::string contents;  // a preset by value, instead of `presets`
     bool offline = false, monitor = true;
 };
 
@@ -55,8 +57,9 @@ struct Instrument {
 struct Welcome {
     int protocol = 0;
     int64_t epoch = 0, session = 0, credit = 0, heartbeat_ms = 500;
+    int lines = 1;
     Latency latency;
-    std::string alignment = "aligned", weights, software;
+    std::string alignment = "aligned", weights, software, contents;
     std::vector<std::string> systems;
     Instrument instrument;
 };
@@ -96,10 +99,24 @@ struct LanePoint {
 };
 
 struct Events {
-    int64_t through_seq = 0, final_until = 0;
+    int64_t through_seq = 0, final_until = 0, due = 0;
     std::vector<Note> notes;
     std::vector<Control> controls;
     std::vector<LanePoint> lanes;
+};
+
+// A message of a bundle, to be sent: its line, its header, and how many bytes of the samples are its own.
+struct Item {
+    int line = 0;
+    std::string header;
+    size_t size = 0;
+};
+
+// The same as it was received; the header lies in the bytes of the bundle.
+struct Letter {
+    int line = 0;
+    const char* header = nullptr;
+    size_t size = 0;
 };
 
 }  // namespace dawbridge

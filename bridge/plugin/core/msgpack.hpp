@@ -24,6 +24,11 @@ public:
         bytes.append(value);
     }
 
+    void binary(std::string_view value) {
+        head(value.size(), 0, 0, 0xc4, 0xc5, 0xc6);
+        bytes.append(value);
+    }
+
     void integer(int64_t value) {
         if (value >= 0) return positive(static_cast<uint64_t>(value));
         if (value >= -32) return byte(static_cast<uint8_t>(value));
@@ -86,6 +91,14 @@ public:
         size_t size = 0;
         if ((tag & 0xe0) == 0xa0) size = tag & 0x1f;
         else if (tag >= 0xd9 && tag <= 0xdb) size = number(size_t{1} << (tag - 0xd9));
+        else fail();
+        return {reinterpret_cast<const char*>(take(size)), bad_ ? 0 : size};
+    }
+
+    std::string_view binary() {
+        const uint8_t tag = byte();
+        size_t size = 0;
+        if (tag >= 0xc4 && tag <= 0xc6) size = number(size_t{1} << (tag - 0xc4));
         else fail();
         return {reinterpret_cast<const char*>(take(size)), bad_ ? 0 : size};
     }

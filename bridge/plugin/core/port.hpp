@@ -12,6 +12,10 @@ namespace dawbridge {
 
 enum class State : int { lost, greeting, ready, refused, closed };
 
+// What a session hears with if the preset that was asked for cannot be had: one of the names that are known
+// of it, or the sidecar's own.
+enum class Resort : int { none, names, sidecar };
+
 // Tells the I/O thread what a run of samples is, or what to ask of the sidecar at that point.
 struct Head {
     enum class Kind : uint8_t { audio, flush_bypass, online, offline };
@@ -37,6 +41,7 @@ public:
     std::atomic<bool> hurry{false};        // the audio thread waits: send what there is
     std::atomic<bool> tried{false};        // the sidecar was looked for at least once
     std::atomic<uint64_t> losses{0};
+    std::atomic<Resort> resort{Resort::none};
 };
 
 }  // namespace dawbridge

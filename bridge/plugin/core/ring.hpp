@@ -1,4 +1,8 @@
 // Rings between exactly one writing and one reading thread. Neither side ever waits, locks or allocates.
+//
+// Who writes into an empty ring begins again at its first slot, so that a ring that is emptied all the time stays
+// within a few lines of cache: memory that was not touched for long is what costs an audio thread most. `base` is
+// the count that lies there. It may change only while the ring is empty, when the reader looks at no slot.
 #pragma once
 
 #include <algorithm>
@@ -17,9 +21,10 @@ public:
 
     // Writer: false if the ring is full.
     bool push(const Slot& slot) noexcept {
-        const size_t tail = tail_.load(std::memory_order_relaxed);
-        if (tail - head_.load(std::memory_order_acquire) > mask_) return false;
-        slots_[tail & mask_] = slot;
+        const size_t tail = tail_.load(std::memory_order_relaxed), held = tail - head_.load(std::memory_order_acquire);
+        if (held > mask_) return false;
+        if (held == 0) base_.store(tail, std::memory_order_relaxed);
+        slots_[(tail - base_.load(std::memory_order_relaxed)) & mask_] = slot;
         tail_.store(tail + 1, std::memory_order_release);
         return true;
     }
@@ -33,7 +38,7 @@ public:
     const Slot* peek(size_t ahead = 0) const noexcept {
         const size_t head = head_.load(std::memory_order_relaxed);
         if (tail_.load(std::memory_order_acquire) - head <= ahead) return nullptr;
-        return &slots_[(head + ahead) & mask_];
+        return &slots_[(head + ahead - base_.load(std::memory_order_relaxed)) & mask_];
     }
 
     // Reader: let go of the oldest slot; only after `peek` gave one.
@@ -44,6 +49,7 @@ private:
     const size_t mask_;
     alignas(64) std::atomic<size_t> head_{0};
     alignas(64) std::atomic<size_t> tail_{0};
+    std::atomic<size_t> base_{0};
 };
 
 // Runs of samples of any length, for audio; what belongs to which block is told by a `Ring` beside it.
@@ -60,8 +66,7 @@ public:
 
     // Writer: append; only what `room` allows.
     void write(const float* const* channels, size_t offset, size_t count) noexcept {
-        const size_t tail = tail_.load(std::memory_order_relaxed);
-        const size_t at = tail & (size_ - 1), first = std::min(count, size_ - at);
+        const size_t tail = tail_.load(std::memory_order_relaxed), at = begin_write(tail), first = std::min(count, size_ - at);
         for (size_t channel = 0; channel < channels_; ++channel) {
             float* to = &samples_[channel * size_];
             const float* from = channels[channel] + offset;
@@ -71,10 +76,18 @@ public:
         tail_.store(tail + count, std::memory_order_release);
     }
 
-    // Reader: take `count` samples that were written, planar: channel after channel, `stride` apart.
+    // Writer, where the ring has one channel: append the mean of two.
+    void write_mean(const float* const* pair, size_t offset, size_t count) noexcept {
+        const size_t tail = tail_.load(std::memory_order_relaxed), at = begin_write(tail), first = std::min(count, size_ - at);
+        mean(pair, offset, &samples_[at], first);
+        mean(pair, offset + first, &samples_[0], count - first);
+        tail_.store(tail + count, std::memory_order_release);
+    }
+
+    // Reader: take `count` samples that were written, more than none, planar: channel after channel, `stride` apart.
     void read(float* to, size_t count, size_t stride) noexcept {
         const size_t head = head_.load(std::memory_order_relaxed);
-        const size_t at = head & (size_ - 1), first = std::min(count, size_ - at);
+        const size_t at = (head - base_.load(std::memory_order_relaxed)) & (size_ - 1), first = std::min(count, size_ - at);
         for (size_t channel = 0; channel < channels_; ++channel) {
             const float* from = &samples_[channel * size_];
             std::memcpy(to + channel * stride, from + at, first * sizeof(float));
@@ -95,6 +108,16 @@ public:
     }
 
 private:
+    static void mean(const float* const* pair, size_t offset, float* to, size_t count) noexcept {
+        const float *left = pair[0] + offset, *right = pair[1] + offset;
+        for (size_t i = 0; i < count; ++i) to[i] = (left[i] + right[i]) * 0.5f;  // as the sidecar would
+    }
+
+    size_t begin_write(size_t tail) noexcept {
+        if (tail == head_.load(std::memory_order_acquire)) base_.store(tail, std::memory_order_relaxed);
+        return (tail - base_.load(std::memory_order_relaxed)) & (size_ - 1);
+    }
+
     static size_t power_of_two(size_t least) {
         size_t size = 1;
         while (size < least) size *= 2;
@@ -105,6 +128,7 @@ private:
     std::vector<float> samples_;
     alignas(64) std::atomic<size_t> head_{0};
     alignas(64) std::atomic<size_t> tail_{0};
+    std::atomic<size_t> base_{0};
 };
 
 }  // namespace dawbridge

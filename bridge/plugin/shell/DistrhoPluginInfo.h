@@ -5,6 +5,7 @@
 #define DISTRHO_PLUGIN_NAME "dawbridge"
 #define DISTRHO_PLUGIN_URI "urn:dawbridge:plugin"
 #define DISTRHO_PLUGIN_CLAP_ID "dawbridge.plugin"
+#define DISTRHO_PLUGIN_VERSION_TEXT "0.1.0"
 #define DISTRHO_PLUGIN_BRAND_ID Dawb
 #define DISTRHO_PLUGIN_UNIQUE_ID DwBr
 

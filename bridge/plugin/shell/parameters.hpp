@@ -12,6 +12,8 @@ enum Parameter : uint32_t {
 #ifdef DISTRHO_PLUGIN_TARGET_LV2
     freewheel,  // an LV2 host tells by a port of its own that it renders faster than time
 #endif
+    preset_status,
+    system,
     parameter_count
 };
 
@@ -25,6 +27,11 @@ constexpr const char* alignments[] = {"as preset", "aligned", "immediate"};
 constexpr const char* latency_presets[] = {"as sidecar", "tight", "live", "balanced", "accurate", "offline", "eager"};
 constexpr int last_alignment = static_cast<int>(std::size(alignments)) - 1;
 constexpr int last_latency_preset = static_cast<int>(std::size(latency_presets)) - 1;
+
+constexpr const char* systems[] = {"as sidecar", "piano", "rhythm", "player"};
+constexpr int last_system = static_cast<int>(std::size(systems)) - 1;
+constexpr const char* preset_statuses[] = {"as asked", "of that name instead", "the sidecar's instead"};
+constexpr int last_preset_status = static_cast<int>(std::size(preset_statuses)) - 1;
 
 constexpr ParameterFacts parameter_facts[parameter_count] = {
     {"Bypass", "dpf_bypass", "Audio passes with the same delay; nothing is heard", false, true, 0, 1, 0},
@@ -42,6 +49,8 @@ constexpr ParameterFacts parameter_facts[parameter_count] = {
 #ifdef DISTRHO_PLUGIN_TARGET_LV2
     {"Freewheel", "freewheel", "Set by the host while it renders offline", false, true, 0, 1, 0},
 #endif
+    {"Preset status", "preset_status", "Whether what was asked for can be had, or what is heard with instead", true, false, 0, last_preset_status, 0},
+    {"System", "system", "What hears, or plays; applies when the plug-in is next activated", false, false, 0, last_system, 0},
 };
 
 }  // namespace dawbridge

@@ -30,17 +30,30 @@ std::vector<std::string> split(const std::string& list) {
     std::vector<std::string> words;
     for (size_t at = 0; at <= list.size();) {
         const size_t comma = std::min(list.find(',', at), list.size());
-        if (comma > at && words.size() < 7) words.push_back(list.substr(at, std::min<size_t>(comma - at, 64)));
+        if (comma > at && words.size() < 6) words.push_back(list.substr(at, std::min<size_t>(comma - at, 64)));
         at = comma + 1;
     }
     return words;
 }
 
+std::string join(const std::vector<std::string>& words) {
+    std::string list;
+    for (const std::string& word : words) list += (list.empty() ? "" : ",") + word;
+    return list;
+}
+
+struct StateFacts {
+    const char *key, *label;
+};
+
+constexpr StateFacts state_facts[] = {{"instance", "Instance"}, {"presets", "Presets"}, {"contents", "Contents of the presets"}};
+constexpr uint32_t state_count = static_cast<uint32_t>(std::size(state_facts));
+
 }  // namespace
 
 class DawbridgePlugin final : public Plugin, private dawbridge::Output {
 public:
-    DawbridgePlugin() : Plugin(dawbridge::parameter_count, 0, 2), identity_(fresh_identity()) {
+    DawbridgePlugin() : Plugin(dawbridge::parameter_count, 0, state_count), identity_(fresh_identity()) {
         for (uint32_t i = 0; i < dawbridge::parameter_count; ++i) values_[i] = dawbridge::parameter_facts[i].initial;
     }
 
@@ -68,6 +81,8 @@ protected:
         if (facts.boolean) parameter.hints |= kParameterIsBoolean | kParameterIsInteger;
         const bool whole = index == dawbridge::late || index == dawbridge::dropped || index == dawbridge::sounding;
         if (whole) parameter.hints |= kParameterIsInteger;
+        if (index == dawbridge::preset_status) enumerate(parameter, dawbridge::preset_statuses);
+        if (index == dawbridge::system) enumerate(parameter, dawbridge::systems);
         if (index == dawbridge::mode) enumerate(parameter, dawbridge::alignments);
         if (index == dawbridge::latency_preset) enumerate(parameter, dawbridge::latency_presets);
     }
@@ -77,6 +92,7 @@ protected:
         const auto counted = [](uint64_t count) { return static_cast<float>(std::min<uint64_t>(count, 65535)); };
         switch (index) {
             case dawbridge::connected: return status.connected ? 1.0f : 0.0f;
+            case dawbridge::preset_status: return static_cast<float>(status.resort);
             case dawbridge::late: return counted(status.late);
             case dawbridge::dropped: return counted(status.dropped);
             case dawbridge::sounding: return counted(status.sounding);
@@ -89,18 +105,21 @@ protected:
     }
 
     void initState(const uint32_t index, State& state) override {
-        state.key = index == 0 ? "instance" : "presets";
-        state.label = index == 0 ? "Instance" : "Presets";
+        state.key = state_facts[index].key;
+        state.label = state_facts[index].label;
         state.defaultValue = "";
         state.hints = kStateIsOnlyForDSP;
     }
 
     String getState(const char* const key) const override {
-        return String(std::strcmp(key, "instance") == 0 ? identity_.c_str() : presets_.c_str());
+        if (std::strcmp(key, "instance") == 0) return String(identity_.c_str());
+        if (std::strcmp(key, "presets") == 0) return String(presets_.c_str());
+        return String(latest_contents().c_str());
     }
 
     void setState(const char* const key, const char* const value) override {
         if (std::strcmp(key, "presets") == 0) presets_ = value;
+        else if (std::strcmp(key, "contents") == 0) kept_ = value;
         else if (*value != '\0') identity_ = value;
     }
 
@@ -109,6 +128,10 @@ protected:
         choices.mode = static_cast<dawbridge::Mode>(chosen(dawbridge::mode, dawbridge::last_alignment));
         choices.presets = split(presets_);
         if (const int preset = chosen(dawbridge::latency_preset, dawbridge::last_latency_preset)) choices.presets.push_back(dawbridge::latency_presets[preset]);
+        if (const int system = chosen(dawbridge::system, dawbridge::last_system)) choices.presets.push_back(dawbridge::systems[system]);
+        heard_as_ = join(choices.presets);
+        if (const size_t end = kept_.find('\n'); end != std::string::npos && kept_.substr(0, end) == heard_as_)
+            choices.contents = kept_.substr(end + 1);
         choices.monitor = values_[dawbridge::monitor] > 0.5f;
         choices.start = values_[dawbridge::start] > 0.5f;
         choices.offline = getTimePosition().raw.offline || freewheeling();
@@ -117,7 +140,10 @@ protected:
         setLatency(engine_.latency());
     }
 
-    void deactivate() override { engine_.deactivate(); }
+    void deactivate() override {
+        kept_ = latest_contents();
+        engine_.deactivate();
+    }
 
     void run(const float** in, float** out, const uint32_t samples) override {
         const TimePosition& time = getTimePosition();
@@ -142,6 +168,12 @@ private:
         if (lane == dawbridge::Lane::dynamics) values_[dawbridge::dynamics].store(std::clamp(level, 0.0f, 1.0f), std::memory_order_relaxed);
         if (lane == dawbridge::Lane::velocity) values_[dawbridge::velocity].store(std::clamp(level, 0.0f, 1.0f), std::memory_order_relaxed);
         if (lane == dawbridge::Lane::tempo) values_[dawbridge::tempo].store(std::clamp(level, 0.0f, 400.0f), std::memory_order_relaxed);
+    }
+
+    // The names that were asked for, and after a line's end the preset that they meant.
+    std::string latest_contents() const {
+        const std::string contents = heard_as_.empty() ? std::string() : engine_.contents();
+        return contents.empty() ? kept_ : heard_as_ + "\n" + contents;
     }
 
     template <size_t count>
@@ -210,6 +242,8 @@ private:
     dawbridge::Engine engine_;
     std::array<std::atomic<float>, dawbridge::parameter_count> values_;
     std::string identity_, presets_;
+    std::string heard_as_;  // names of the presets of this activation
+    std::string kept_;      // see `latest_contents`
     const bool early_ = dawbridge::tells_position_of_output();
     uint32_t taken_ = 0;  // MIDI messages that the host took in this block
 

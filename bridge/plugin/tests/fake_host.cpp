@@ -1,20 +1,24 @@
 // A host without a screen: drives one engine block by block and prints what it plays, in stream time.
 //
 //   fake_host KEY=VALUE ...      rate, block (0 = random), seconds, clicks (every so many samples), offline,
-//                                preset, mode, seed, playing, loop (samples), instances, activations,
-//                                realtime, guard,
+//                                preset, mode, seed, tempo, playing, loop (samples), instances, activations,
+//                                realtime, awake (never sleep between blocks), guard, moments, contents (a file with a preset by value),
 //                                chaos (something happens once in so many blocks: seek, stop, bypass, activation;
 //                                all is quiet in the last second),
 //                                raw (a file of float32, both channels one after the other, instead of clicks),
 //                                sin (1 calls the system, 2 allocates: the guard must notice)
 //
 // Prints `latency N`, then `T status a b` for each MIDI message, then `late N dropped N sounding N wrong N`:
-// wrong counts samples that did not come out as they went in, `latency` later. With chaos, `actions N` too.
+// wrong counts samples that did not come out as they went in, `latency` later. With chaos, `actions N` too;
+// with moments, `moment NS PITCH` for each note-on: when the block was processed that brought it. At last the
+// time in seconds that other threads than the host's own were on a processor, one a line: `thread SECONDS NAME`.
 #include <atomic>
 #include <chrono>
 #include <cmath>
 #include <cstdio>
 #include <cstdlib>
+#include <filesystem>
+#include <fstream>
 #include <map>
 #include <memory>
 #include <random>
@@ -23,6 +27,8 @@
 #include <vector>
 
 #include <sys/resource.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 #include "../core/engine.hpp"
 #include "guard.hpp"
@@ -41,35 +47,38 @@ long number(const char* key, long otherwise) {
 
 struct Track final : Output {
     struct Line {
-        int64_t time;
+        int64_t time, moment;
         uint8_t bytes[3];
     };
     std::vector<Line> lines;
     size_t count = 0;
-    int64_t start = 0;
+    int64_t start = 0, moment = 0;
 
     Track() { lines.resize(1 << 17); }
     bool midi(const Midi& message) noexcept override {
         if (count == lines.size()) return false;
-        lines[count++] = {start + message.offset, {message.bytes[0], message.bytes[1], message.bytes[2]}};
+        lines[count++] = {start + message.offset, moment, {message.bytes[0], message.bytes[1], message.bytes[2]}};
         return true;
     }
     void lane(Lane, float) noexcept override {}
 };
 
-// Smooth clicks, narrow and band-limited, the first one a second into the stream.
-float click(int64_t time, long every, long rate) {
-    const double width = 0.00025 * static_cast<double>(rate);
-    if (time < rate / 2) return 0;
-    const double phase = std::remainder(static_cast<double>(time), static_cast<double>(every));
-    return std::abs(phase) > 6 * width ? 0.0f : static_cast<float>(std::exp(-0.5 * phase * phase / width / width));
-}
-
+std::vector<float> period;     // a smooth click, narrow and band-limited, and the silence after it
 std::vector<float> recording;  // both channels, one after the other; instead of clicks if not empty
+int64_t first_click = 0;       // no click before this
+
+void draw_click(long every, long rate) {
+    const double width = 0.00025 * static_cast<double>(rate);
+    first_click = rate / 2;
+    for (long time = 0; time < every; ++time) {
+        const double phase = std::remainder(static_cast<double>(time), static_cast<double>(every));
+        period.push_back(std::abs(phase) > 6 * width ? 0.0f : static_cast<float>(std::exp(-0.5 * phase * phase / width / width)));
+    }
+}
 
 float heard(int channel, int64_t time) {
     const auto length = static_cast<int64_t>(recording.size() / 2);
-    if (length == 0) return click(time, number("clicks", 12000), number("rate", 48000));
+    if (length == 0) return time < first_click ? 0.0f : period[static_cast<size_t>(time) % period.size()];
     return time < length ? recording[static_cast<size_t>(channel * length + time)] : 0.0f;
 }
 
@@ -121,12 +130,14 @@ void step(Host& host, uint32_t samples, bool timed) {
     Transport transport;
     transport.playing = number("playing", 1) != 0 && host.playing;
     transport.position = loop ? host.position % loop : host.position + host.moved;
-    transport.tempo_bpm = 120;
+    transport.tempo_bpm = number("tempo", 120);
+    transport.beats = static_cast<double>(*transport.position) / static_cast<double>(number("rate", 48000)) / 60 * *transport.tempo_bpm;
     const float* in[] = {host.in[0].data(), host.in[1].data()};
     float* out[] = {host.out[0].data(), host.out[1].data()};
     host.track.start = host.position;
     const bool offline = number("offline", 0) != 0;
     const auto before = std::chrono::steady_clock::now();
+    host.track.moment = std::chrono::nanoseconds(before.time_since_epoch()).count();
     {
         const guard::Watch watch;
         if (number("sin", 0) == 1) std::this_thread::sleep_for(std::chrono::microseconds(1));
@@ -146,7 +157,7 @@ void step(Host& host, uint32_t samples, bool timed) {
 
 void play(std::vector<std::unique_ptr<Host>>& hosts) {
     const long rate = number("rate", 48000), block = number("block", 256);
-    const bool realtime = number("realtime", 1) != 0, guarded = number("guard", 0) != 0;
+    const bool realtime = number("realtime", 1) != 0, awake = number("awake", number("guard", 0)) != 0;
     const auto chaos = static_cast<unsigned>(number("chaos", 0));
     std::mt19937 random(static_cast<unsigned>(number("seed", 1)));
     const auto end = static_cast<int64_t>(std::atof(settings.count("seconds") ? settings["seconds"].c_str() : "3") * static_cast<double>(rate));
@@ -160,7 +171,7 @@ void play(std::vector<std::unique_ptr<Host>>& hosts) {
         }
         const auto due = begin + std::chrono::duration<double>(static_cast<double>(hosts[0]->position) / static_cast<double>(rate));
         if (!realtime) continue;
-        if (!guarded) std::this_thread::sleep_until(due);
+        if (!awake) std::this_thread::sleep_until(due);
         while (std::chrono::steady_clock::now() < due) {
         }
     }
@@ -170,6 +181,10 @@ void print(Host& host, double seconds) {
     for (size_t i = 0; i < host.track.count; ++i) {
         const auto& line = host.track.lines[i];
         std::printf("%lld %d %d %d\n", static_cast<long long>(line.time), line.bytes[0], line.bytes[1], line.bytes[2]);
+    }
+    for (size_t i = 0; i < host.track.count && number("moments", 0); ++i) {
+        const auto& line = host.track.lines[i];
+        if ((line.bytes[0] & 0xf0) == 0x90) std::printf("moment %lld %d\n", static_cast<long long>(line.moment), line.bytes[1]);
     }
     const Status status = host.engine.status();
     std::sort(host.cost_us.begin(), host.cost_us.end());
@@ -182,6 +197,20 @@ void print(Host& host, double seconds) {
                 host.cost_us.size(), seconds);
 }
 
+// What the threads of the plug-in cost; those of the host are `audio` and the first one.
+void print_threads(const std::string& audio) {
+    for (const auto& task : std::filesystem::directory_iterator("/proc/self/task")) {
+        const std::string id = task.path().filename().string();
+        std::ifstream comm(task.path() / "comm"), times(task.path() / "schedstat");
+        std::string name;
+        long long nanoseconds = 0;
+        std::getline(comm, name);
+        times >> nanoseconds;
+        if (id != audio && id != std::to_string(getpid()))
+            std::printf("thread %.6f %s\n", static_cast<double>(nanoseconds) / 1e9, name.c_str());
+    }
+}
+
 }  // namespace
 
 int main(int count, char** words) {
@@ -190,10 +219,12 @@ int main(int count, char** words) {
         settings[word.substr(0, word.find('='))] = word.substr(word.find('=') + 1);
     }
     if (settings.count("raw")) load(settings["raw"].c_str());
+    draw_click(number("clicks", 12000), number("rate", 48000));
     choices.offline = number("offline", 0) != 0;
     choices.mode = static_cast<Mode>(number("mode", 0));
     choices.start = number("start", 0) != 0;
     if (settings.count("preset")) choices.presets = {settings["preset"]};
+    if (settings.count("contents")) std::getline(std::ifstream(settings["contents"]), choices.contents, '\0');
     std::vector<std::unique_ptr<Host>> hosts;
     longest = static_cast<uint32_t>(number("block", 256) ? number("block", 256) : 8192);
     for (long i = 0; i < number("instances", 1); ++i) {
@@ -203,23 +234,31 @@ int main(int count, char** words) {
         hosts.back()->cost_us.reserve(1 << 20);
         for (long again = number("activations", 1); again > 0; --again) activate(*hosts.back());
     }
-    std::printf("latency %u connected %d\n", hosts[0]->engine.latency(), hosts[0]->engine.status().connected);
+    const Host& first = *hosts[0];
+    std::printf("latency %u connected %d resort %d\n", first.engine.latency(), first.engine.status().connected,
+                static_cast<int>(first.engine.status().resort));
+    if (const std::string kept = first.engine.contents(); !kept.empty()) std::printf("contents %s\n", kept.c_str());
     std::fflush(stdout);
-    std::atomic<bool> done{false};
+    std::atomic<bool> done{false}, counted{false};
+    std::atomic<long> audio_id{0};
     const auto begin = std::chrono::steady_clock::now();
     std::thread audio([&] {
         const bool guarded = number("guard", 0) != 0;
+        audio_id = syscall(SYS_gettid);
         void* volatile first = std::malloc(1);  // gives this thread its heap, which the host's own code uses
         std::free(first);
         if (guarded && !guard::forbid_system_calls()) std::_Exit(98);
         play(hosts);
         done = true;
-        while (guarded && done) {  // this thread may not even end
+        while (guarded || !counted) {  // this thread may not even end, or sleep
+            if (!guarded) std::this_thread::sleep_for(std::chrono::milliseconds(1));
         }
     });
     while (!done) std::this_thread::sleep_for(std::chrono::milliseconds(2));
     const std::chrono::duration<double> took = std::chrono::steady_clock::now() - begin;
     print(*hosts[0], took.count());
+    print_threads(std::to_string(audio_id));
+    counted = true;
     std::printf("caught %d %s\n", guard::caught(), guard::first());
     rusage use{};
     getrusage(RUSAGE_SELF, &use);

@@ -32,6 +32,7 @@ TEST(codec_writes_the_golden_bytes) {
     hello.presets = {"live"};
     hello.offline = true;
     hello.monitor = false;
+    hello.contents = R"({"system":{"name":"piano"}})";
     CHECK(encode(hello, 1, 3) == golden("hello"));
     Hello shortest;
     shortest.rate = 8000;
@@ -61,12 +62,28 @@ TEST(codec_writes_the_golden_bytes) {
     CHECK(encode_goodbye() == golden("goodbye-plugin"));
 }
 
+TEST(codec_writes_and_reads_golden_bundles) {
+    const std::vector<Item> items = {{0, encode_audio(1, 0, 2, Transport()), 8}, {255, encode_ping(5), 0}, {3, encode_audio(9, 70000, 1, Transport()), 4}};
+    Message message, inner;
+    CHECK(encode_bundle(items) == golden("bundle-plugin"));
+    const Bytes bytes = golden("bundle-sidecar");
+    CHECK(decoded(bytes, message) == Kind::bundle && message.bundle.size() == 2);
+    CHECK(message.bundle[0].line == 255 && message.bundle[1].line == 0);
+    CHECK(decode(message.bundle[0].header, message.bundle[0].size, inner) == Kind::events);
+    CHECK(inner.events.through_seq == 12 && inner.events.due == 49163);
+    CHECK(decode(message.bundle[1].header, message.bundle[1].size, inner) == Kind::pong && inner.pong.load == 0.5);
+    Bytes cut = bytes;
+    cut.pop_back();
+    CHECK(decoded(cut, message) == Kind::malformed);
+}
+
 TEST(codec_reads_the_golden_welcome) {
     Message message;
     CHECK(decoded(golden("welcome"), message) == Kind::welcome);
     const Welcome& welcome = message.welcome;
     CHECK(welcome.protocol == 1 && welcome.epoch == int64_t{1} << 53 && welcome.session == 7);
     CHECK(welcome.latency.block == 512 && welcome.latency.total() == 512 + 161 + 960 + 960 + 960);
+    CHECK(welcome.lines == 32 && welcome.contents == R"({"system":{"name":"piano"}})");
     CHECK(welcome.credit == 20 && welcome.heartbeat_ms == 250 && welcome.alignment == "immediate");
     CHECK(welcome.weights == "par-1" && welcome.instrument.channel == 10);
     CHECK(welcome.instrument.lowest == 21 && welcome.instrument.highest == 108);
@@ -78,6 +95,7 @@ TEST(codec_reads_the_golden_events) {
     Message message;
     CHECK(decoded(golden("events"), message) == Kind::events);
     const Events& events = message.events;
+    CHECK(events.due == 49163);
     CHECK(events.through_seq == 12 && events.final_until == 48000 && events.notes.size() == 2);
     const Note on = events.notes.at(0), off = events.notes.at(1);
     CHECK(on.on && on.time == 47000 && on.pitch == 60 && on.velocity == 0.5 && on.voice == 3 && on.channel == 15);

@@ -70,6 +70,24 @@ TEST(sample_ring_carries_runs_of_any_length_between_two_threads) {
     CHECK(same);
 }
 
+TEST(sample_ring_takes_the_mean_of_two_and_begins_again_where_it_was_emptied) {
+    SampleRing ring(1, 8);
+    const float left[] = {1, 2, 3, 4, 5, 6, 7, 8}, right[] = {3, -2, 1e-8f, 0, 0, 0, 0, 0.5f};
+    const float* both[] = {left, right};
+    float got[8];
+    for (int round = 0; round < 5; ++round) {  // with 5 of 8 samples each time it would wrap
+        ring.write_mean(both, 1, 3);
+        ring.write_mean(both, 4, 2);
+        ring.read(got, 5, 5);
+        for (int i = 0; i < 5; ++i) CHECK(got[i] == (left[i + 1] + right[i + 1]) / 2);
+    }
+    ring.write_mean(both, 0, 6);
+    ring.read(got, 4, 4);
+    ring.write_mean(both, 0, 6);  // across the end
+    ring.read(got, 8, 8);
+    CHECK(ring.held() == 0 && got[0] == 2.5f && got[1] == 3.0f && got[2] == 2.0f && got[7] == 3.0f);
+}
+
 TEST(delay_is_exact_for_any_blocks_and_lengths_in_place_too) {
     std::mt19937 random(3);
     for (size_t length : {0, 1, 63, 64, 1000, 9000}) {

@@ -1,0 +1,96 @@
+"""What the notes of a recording say of its beats, frame by frame beside what its sound says.
+
+Two networks that err differently: the one that listens to sound hears attacks, and the one that listens
+to notes hears bass, chords and figures, and how fast these are meant to be counted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from inference.events import Note
+from inference.rhythm.config import FrontEndConfig
+from inference.rhythm.counting import CountingNetwork, hear_tempo, tempo_cues
+from inference.rhythm.struck import StruckNetwork, struck_frames
+
+FEWEST = 8
+"""Notes below which they say nothing."""
+_WINDOW, _EDGE = 12_000, 600
+"""Frames that are thought about at once, and what they need on each side."""
+_LATE_FRAMES = 1.55
+"""By which the network over sound is late; what the notes say is put there."""
+_LEAST = 0.05
+"""Probability that any tempo has beside what the notes say."""
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Noted:
+    """Logits of beats and downbeats `(frames,)`, and what each tempo costs `(frames, TEMPI)`, 0 or less."""
+
+    beat: Floats
+    downbeat: Floats
+    tempo: NDArray[np.float32]
+
+    def part(self, first: int, last: int) -> Noted:
+        """Frames `first` to `last`, without that one."""
+        return Noted(self.beat[first:last], self.downbeat[first:last], self.tempo[first:last])
+
+
+def hear_notes(
+    network: StruckNetwork,
+    counting: CountingNetwork,
+    notes: Sequence[Note],
+    frames: int,
+    config: FrontEndConfig,
+) -> Noted | None:
+    """What the notes say; None if there are too few.
+
+    Args:
+        network: hears what comes too, as many frames a second as `config` has.
+        counting: tells how fast they are counted.
+        notes: of the whole recording, times in samples at `config.rate`.
+        frames: of the recording.
+        config: of the network over sound.
+    """
+    if len(notes) < FEWEST:
+        return None
+    rows = np.array([(note.onset, note.pitch, note.velocity) for note in notes], np.float64)
+    rows = rows[np.argsort(rows[:, 0], kind="stable")]
+    at, pitch = np.rint(rows[:, 0] / config.hop).astype(np.int64), rows[:, 1].astype(np.int64)
+    keys = struck_frames(at, pitch, rows[:, 2].astype(np.float32), frames)
+    logits = np.concatenate([_window(network, keys, first) for first in range(0, frames, _WINDOW)])
+    late = np.arange(frames) - _LATE_FRAMES
+    beat, downbeat = (np.interp(late, np.arange(frames), logits[:, column]) for column in (0, 1))
+    return Noted(beat, downbeat, _tempi(counting, at, pitch, rows[:, 2], frames))
+
+
+def _window(network: StruckNetwork, keys: NDArray[np.float32], first: int) -> NDArray[np.float32]:
+    begin, end = max(first - _EDGE, 0), min(first + _WINDOW + _EDGE, len(keys))
+    with torch.inference_mode():
+        logits = network(torch.from_numpy(keys[begin:end])[None])[0].numpy()
+    found: NDArray[np.float32] = logits[first - begin : first - begin + _WINDOW]
+    return found
+
+
+def _tempi(
+    counting: CountingNetwork, at: NDArray[np.int64], pitch: NDArray[np.int64], velocity: Floats, frames: int
+) -> NDArray[np.float32]:
+    """What each tempo costs at each frame, by the window whose middle is nearest."""
+    begins = [*range(0, max(frames - _WINDOW, 1), _WINDOW // 2), max(frames - _WINDOW, 0)]
+    rows = []
+    for begin in begins:
+        inside = (at >= begin) & (at < begin + _WINDOW)
+        found = tempo_cues(at[inside] - begin, pitch[inside], velocity[inside], min(_WINDOW, frames))
+        odds = hear_tempo(counting, found) + _LEAST
+        rows.append(np.log(odds / odds.max()))
+    middles = np.array(begins) + _WINDOW / 2
+    nearest = np.abs(np.arange(frames)[:, None] - middles).argmin(1)
+    cost: NDArray[np.float32] = np.array(rows, np.float32)[nearest]
+    return cost
