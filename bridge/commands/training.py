@@ -91,6 +91,7 @@ class Soundfont(click.ParamType):  # type: ignore[type-arg, unused-ignore]
     "--soundfont", type=FILE, help="Score performances played by this SoundFont: the pedal, or the dynamics."
 )
 @click.option("--live", is_flag=True, help="Of rhythm: score beats as they are told live.")
+@click.option("--samples", type=click.IntRange(1), help="Of performance, --set generate: how many.")
 @click.option(
     "--beats-ms",
     type=click.FloatRange(-1_000, 2_000),
@@ -110,6 +111,7 @@ def evaluate(
     latencies: bool,
     soundfont: Path | None,
     live: bool,
+    samples: int | None,
     beats_ms: float | None,
     json_output: bool,
 ) -> None:
@@ -146,10 +148,10 @@ def evaluate(
 
         if plots or robustness or latencies or chunk_ms is not None or decision_ms is not None or soundfont:
             raise UsageError(
-                "performance takes only --data, --weights, --set, --out and --json",
+                "performance takes only --data, --weights, --set, --samples, --out and --json",
                 remedy="Leave the others out",
             )
-        evaluate_performance(data, weights, sets, out, json_output)
+        evaluate_performance(data, weights, sets, samples, out, json_output)
         return
     if plots and out is None:
         raise UsageError("--plot has nowhere to draw", remedy="Give --out FOLDER too")
