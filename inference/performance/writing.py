@@ -156,7 +156,7 @@ class Writing:
             torch.tensor(left),
             torch.tensor(classes, dtype=torch.float32),
         )
-        memory = self.about + self.network.composer.context(around)
+        memory: Tensor = self.about + self.network.composer.context(around)
         if self.plan is not None:
             bar = torch.tensor([max(trail.bar, 0) for trail in self.trails])
             memory = memory + self.plan[torch.arange(len(bar)), bar.clamp(max=self.plan.shape[1] - 1)]
