@@ -49,6 +49,7 @@ def playing_options(function: F) -> F:
         click.option("--weights", metavar="NAME|FILE", help="Weights.  [default: the shipped ones]"),
         click.option("--piano", default="built-in", metavar="NAME|FILE", help="What --render plays it on."),
         click.option("--render", "audio", type=FILE, help="Also play it: a .wav, .flac or .ogg file."),
+        click.option("--score", "notation", type=FILE, help="Also write its score: a .musicxml file."),
     ):
         function = option(function)
     return function
@@ -83,6 +84,7 @@ def perform(
     tempo: float | None,
     temperature: float,
     seed: int,
+    notation: Path | None,
     audio: Path | None,
     piano: str,
     weights: str | None,
@@ -101,6 +103,7 @@ def perform(
     from inference.performance import load
 
     check_midi(out)
+    check_notation(notation)
     check_audio(audio, out, piano)
     use_threads(threads)
     options = PerformOptions(
@@ -117,18 +120,25 @@ def perform(
         temperature,
     )
     with output.progress(score.name) as report:
-        done = perform_file(score, out, load(weights), options, lambda step, of: report(score.name, step, of))
+        done = perform_file(
+            score,
+            out,
+            load(weights),
+            options,
+            lambda step, of: report(score.name, step, of),
+            notation,
+        )
     for warning in done.warnings:
         output.talk(f"{score.name}: {warning}")
     told = f"{done.notes} notes, {done.seconds:.1f} s at {done.tempo:.0f} beats per minute"
-    _finish(done, told, audio, piano, json_output)
+    _finish(done, told, notation, audio, piano, json_output)
 
 
 @click.command(context_settings=SETTINGS)
 @click.option("out", "-o", "--out", type=FILE, required=True, help="The MIDI file.")
 @click.option("--bars", type=click.IntRange(1, 1_000), default=32, help="How many to write.")
 @click.option("--seed", type=int, default=0, help="The same seed gives the same file.")
-@click.option("--temperature", type=click.FloatRange(0, 2), default=0.9, help="How bold.")
+@click.option("--temperature", type=click.FloatRange(0, 2), default=0.65, help="How bold.")
 @click.option("--key", metavar="KEY", help="To keep to: C, F#, Bbm, ...  [default: whatever comes]")
 @click.option("--meter", type=BarLength(), help="Such as 3/4.  [default: the prompt's, or 4/4]")
 @click.option("--tempo", type=click.FloatRange(20, 400), help="Quarters per minute.")
@@ -143,6 +153,7 @@ def generate(
     meter: int | None,
     tempo: float | None,
     prompt: Path | None,
+    notation: Path | None,
     audio: Path | None,
     piano: str,
     weights: str | None,
@@ -158,6 +169,7 @@ def generate(
     from inference.performance import load, load_writer
 
     check_midi(out)
+    check_notation(notation)
     check_audio(audio, out, piano)
     use_threads(threads)
     options = GenerateOptions(bars, seed, temperature, key, meter, tempo, prompt)
@@ -168,17 +180,26 @@ def generate(
             load(weights),
             options,
             lambda bar, of: report(out.name, bar, of),
+            notation,
         )
     for warning in done.warnings:
         output.talk(f"{prompt}: {warning}")
     told = f"{done.notes} notes in {done.bars} bars, {done.seconds:.1f} s"
-    _finish(done, told, audio, piano, json_output)
+    _finish(done, told, notation, audio, piano, json_output)
 
 
 def check_midi(out: Path) -> None:
     """Refuse a name that is no MIDI file's."""
     if out.suffix.lower() not in (".mid", ".midi"):
         raise UsageError(f"{out.name} is no name for a MIDI file", remedy="Call it .mid")
+
+
+def check_notation(notation: Path | None) -> None:
+    """Refuse, before any work, a score that could not be written at its end."""
+    from bridge.studio.scores import check_score_name
+
+    if notation is not None:
+        check_score_name(notation)
 
 
 def check_audio(audio: Path | None, midi: Path, piano: str) -> None:
@@ -195,16 +216,23 @@ def check_audio(audio: Path | None, midi: Path, piano: str) -> None:
 
 
 def _finish(
-    done: PerformReport | GenerateReport, told: str, audio: Path | None, piano: str, json_output: bool
+    done: PerformReport | GenerateReport,
+    told: str,
+    notation: Path | None,
+    audio: Path | None,
+    piano: str,
+    json_output: bool,
 ) -> None:
     """Say what was made, and play it if that was asked for."""
     if not json_output:
         output.data(str(done.path))
+        if notation is not None:
+            output.data(str(notation))
     output.talk(f"{told}, done in {done.elapsed_s:.1f} s")
     if audio is not None:
         render_beside(done.path, audio, piano, quiet=json_output)
     if json_output:
-        output.as_json({**asdict(done), "audio": audio})
+        output.as_json({**asdict(done), "score": notation, "audio": audio})
 
 
 def render_beside(midi: Path, audio: Path, piano: str, *, quiet: bool = False) -> None:
@@ -289,10 +317,15 @@ def export_performance(pianist: Path, composer: Path | None, data: Path, out: Pa
 
 
 def evaluate_performance(
-    data: Path, weights: str | None, sets: tuple[str, ...], out: Path | None, json_output: bool
+    data: Path,
+    weights: str | None,
+    sets: tuple[str, ...],
+    samples: int | None,
+    out: Path | None,
+    json_output: bool,
 ) -> None:
     """Print how the performance system compares with people, see `inference.performance.evaluate`."""
-    measures = _measures()
+    measures = _measures(samples)
     for name in sets:
         if name not in measures:
             raise UsageError(f"there is no set {name!r}", remedy=f"There are: {', '.join(measures)}")
@@ -313,17 +346,26 @@ def evaluate_performance(
         output.as_json(results)
 
 
-def _measures() -> dict[str, tuple[Callable[..., list[Any]], Callable[[list[Any]], str]]]:
+def _measures(samples: int | None) -> dict[str, tuple[Callable[..., list[Any]], Callable[[list[Any]], str]]]:
     """What can be measured, and as what table it is printed."""
     from bridge import loop
-    from inference.performance import evaluate, evaluate_generated, load, load_writer
+    from inference.performance import corpus, evaluate, evaluate_generated, form, load, load_writer
 
     def closed(_: Path, __: Path | None, weights: str | None, tell: Callable[[str], None]) -> list[loop.Loop]:
         return loop.close(load_writer(weights), load(weights), progress=tell)
 
+    def generated(
+        data: Path, out: Path | None, weights: str | None, tell: Callable[[str], None]
+    ) -> list[evaluate_generated.Generated]:
+        return evaluate_generated.run(data, out, weights, tell, samples or evaluate_generated.SAMPLES)
+
+    def counted(data: Path, *_: Any) -> list[form.Chain]:
+        return form.count_sheets(corpus.sheets(data))
+
     return {
         "perform": (evaluate.run, evaluate.table),
         "round-trip": (evaluate.round_trips, evaluate.round_trip_table),
-        "generate": (evaluate_generated.run, evaluate_generated.report),
+        "generate": (generated, evaluate_generated.report),
+        "form": (counted, form.table),
         "loop": (closed, loop.table),
     }

@@ -96,6 +96,7 @@ class Soundfont(click.ParamType):  # type: ignore[type-arg, unused-ignore]
     "(Debian: minuet-data) was heard in no training.",
 )
 @click.option("--live", is_flag=True, help="Of rhythm: score beats as they are told live.")
+@click.option("--samples", type=click.IntRange(1), help="Of performance, --set generate: how many.")
 @click.option(
     "--beats-ms",
     type=click.FloatRange(-1_000, 2_000),
@@ -115,6 +116,7 @@ def evaluate(
     latencies: bool,
     soundfont: Path | None,
     live: bool,
+    samples: int | None,
     beats_ms: float | None,
     json_output: bool,
 ) -> None:
@@ -153,10 +155,10 @@ def evaluate(
 
         if plots or robustness or latencies or chunk_ms is not None or decision_ms is not None or soundfont:
             raise UsageError(
-                "performance takes only --data, --weights, --set, --out and --json",
+                "performance takes only --data, --weights, --set, --samples, --out and --json",
                 remedy="Leave the others out",
             )
-        evaluate_performance(data, weights, sets, out, json_output)
+        evaluate_performance(data, weights, sets, samples, out, json_output)
         return
     if plots and out is None:
         raise UsageError("--plot has nowhere to draw", remedy="Give --out FOLDER too")

@@ -9,14 +9,15 @@ from pathlib import Path
 
 from bridge.errors import InputError, UsageError
 from bridge.studio.perform import write_performance
-from bridge.studio.scores import read_score
+from bridge.studio.scores import read_score, write_score
 from inference.performance import keys
-from inference.performance.compose import Wishes, Writer
-from inference.performance.network import METERS
+from inference.performance.compose import Writer
+from inference.performance.config import METERS
 from inference.performance.perform import Choices, Performer
 from inference.performance.score import Performance, Score
+from inference.performance.wishes import Wishes
 
-LIVELY = 0.5
+LIVELY = 0.75
 """Temperature of the performance, for each of the score's."""
 
 
@@ -28,7 +29,7 @@ class GenerateOptions:
         bars: to write, after the prompt if there is one.
         seed: of everything drawn.
         temperature: how bold.
-        key: as `keys.parse` takes it, to keep to; None: whatever comes.
+        key: as `keys.parse` takes it, to keep to; None: any, or the prompt's.
         meter: quarters per bar; None: the prompt's, or 4.
         tempo: beats per minute.
         prompt: a score to go on from.
@@ -36,7 +37,7 @@ class GenerateOptions:
 
     bars: int = 32
     seed: int = 0
-    temperature: float = 0.9
+    temperature: float = 0.65
     key: str | None = None
     meter: int | None = None
     tempo: float | None = None
@@ -61,6 +62,7 @@ def generate(
     performer: Performer,
     options: GenerateOptions | None = None,
     progress: Callable[[int, int], None] = lambda done, of: None,
+    notation: Path | None = None,
 ) -> GenerateReport:
     """Write a piece and its performance as a MIDI file; the same options give the same bytes.
 
@@ -70,6 +72,7 @@ def generate(
         performer: see `inference.performance.load`.
         options: see `GenerateOptions`.
         progress: called with bars done, and of how many.
+        notation: MusicXML file that gets the score.
     """
     begin, options = time.perf_counter(), options or GenerateOptions()
     key = _key(options.key)
@@ -80,13 +83,15 @@ def generate(
         options.temperature,
         seed=options.seed,
         tempo=options.tempo,
-        key=None if key is None else keys.scale(*key),
+        key=key,
     )
     score = writer.write(wishes, prompt, progress)
     if not len(score):
         raise InputError("nothing but rests came out", remedy="Try another --seed, or a higher --temperature")
     played = played_by(performer, score, options)
     write_performance(out, score, played)
+    if notation is not None:
+        write_score(notation, score)
     seconds = float((played.onset + played.duration).max())
     return GenerateReport(out, len(score), len(score.bars), seconds, time.perf_counter() - begin, warnings)
 

@@ -13,7 +13,7 @@ import numpy as np
 from bridge.errors import InputError, UsageError
 from bridge.midi import Meter, read_midi, write_midi
 from bridge.presets import InstrumentPreset, VelocityCurve, suggest
-from bridge.studio.scores import RATE, read_score
+from bridge.studio.scores import RATE, read_score, write_score
 from bridge.tempo import fine_ppq
 from inference.clock import PPQ, TempoMap
 from inference.events import Control, Controller, Note
@@ -77,6 +77,7 @@ def perform(
     performer: Performer,
     options: PerformOptions | None = None,
     progress: Callable[[int, int], None] = lambda done, of: None,
+    notation: Path | None = None,
 ) -> PerformReport:
     """Perform a score file as a MIDI file.
 
@@ -86,6 +87,7 @@ def perform(
         performer: see `inference.performance.load`.
         options: see `PerformOptions`.
         progress: called with steps done, and of how many.
+        notation: MusicXML file that gets the score as it was read.
     """
     begin, options = time.perf_counter(), options or PerformOptions()
     read = read_score(source)
@@ -105,6 +107,8 @@ def perform(
         write_performance(out, read.score, played, period)
     else:
         write_performance(out, read.score, played)
+    if notation is not None:
+        write_score(notation, read.score)
     seconds = float((played.onset + played.duration).max())
     beats = float(np.ptp(read.score.onset))
     tempo = 60 * beats / float(np.ptp(played.onset)) if beats else 60.0

@@ -1,7 +1,9 @@
-"""Reads scores: MIDI files whose ticks are notation, and MusicXML through partitura."""
+"""Reads and writes scores: MIDI files whose ticks are notation, and MusicXML through partitura."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -9,8 +11,9 @@ from pathlib import Path
 import numpy as np
 
 from bridge.errors import EngineError, InputError, MidiError, UsageError
+from bridge.files import replacing
 from bridge.midi import SUFFIXES, MidiContent, read_midi
-from inference.performance import notation
+from inference.performance import engrave, notation
 from inference.performance.grids import DURATIONS
 from inference.performance.score import TICKS, Floats, Score, make_score
 
@@ -55,6 +58,46 @@ def read_score(path: str | Path) -> ReadScore:
     )
 
 
+def check_score_name(path: Path) -> None:
+    """Refuse a file that no score can be written as.
+
+    Raises:
+        UsageError: its ending is not MusicXML's, or it is a folder.
+        EngineError: partitura is missing.
+    """
+    if path.suffix.lower() not in (".musicxml", ".xml"):
+        raise UsageError(f"{path.name} is no name for MusicXML", remedy="Call it .musicxml")
+    if path.is_dir():
+        raise UsageError(f"{path} is a folder", remedy="Give the name of a file")
+    with _partitura("or leave out --score"):
+        notation.library()
+
+
+def write_score(path: Path, score: Score) -> None:
+    """Write a score as MusicXML, with the notes that reading it finds again.
+
+    Raises:
+        EngineError: partitura is missing.
+        OutputError: it cannot be written.
+    """
+    with _partitura("or leave out --score"):
+        text = engrave.musicxml(score)
+    with replacing(path) as part:
+        part.write_bytes(text)
+
+
+@contextmanager
+def _partitura(instead: str) -> Iterator[None]:
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        raise EngineError(
+            "MusicXML needs partitura",
+            why="it is not installed",
+            remedy=f"Install it with: pip install 'dawbridge[notation]', {instead}",
+        ) from error
+
+
 def score_of_midi(content: MidiContent) -> ReadScore:
     """The score that a MIDI file's ticks spell; drums are left out.
 
@@ -91,14 +134,10 @@ def score_of_midi(content: MidiContent) -> ReadScore:
 def _read_musicxml(path: Path) -> ReadScore:
     if not path.is_file():
         raise InputError(f"there is no score {path}", remedy="Check the path")
+    with _partitura("or give the score as MIDI"):
+        notation.library()
     try:
         score, _ = notation.read(str(path))
-    except ModuleNotFoundError as error:
-        raise EngineError(
-            "MusicXML needs partitura",
-            why="it is not installed",
-            remedy="Install it with: pip install 'dawbridge[notation]', or give the score as MIDI",
-        ) from error
     # What partitura raises for files that are damaged is not written down, and is of every kind.
     except Exception as error:
         raise InputError(

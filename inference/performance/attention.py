@@ -59,15 +59,22 @@ class Attention(nn.Module):
         (query,) = self._split(self.ask(x), 1)
         return self._gather(query, keys, values, bias)
 
-    def step(self, x: Tensor, cache: Cache, bias: Tensor | None, window: int) -> tuple[Tensor, Cache]:
-        """One further step x (batch, 1, width), which the cache takes up."""
+    def step(self, x: Tensor, cache: Cache, falls: Tensor, window: int) -> tuple[Tensor, Cache]:
+        """One further step x (batch, 1, width), which the cache takes up.
+
+        Args:
+            x: of the step.
+            cache: of those before.
+            falls: (heads, 1, steps) biases of the last `steps` steps, at least as many as the window.
+            window: how many steps are seen, the step itself counted.
+        """
         keys, values = self._split(self.look(x), 2)
         (query,) = self._split(self.ask(x), 1)
         cache = Cache(
             torch.cat([cache.keys, keys], 2)[:, :, -window:],
             torch.cat([cache.values, values], 2)[:, :, -window:],
         )
-        return self._gather(query, cache.keys, cache.values, bias), cache
+        return self._gather(query, *cache, falls[..., -cache.keys.shape[2] :]), cache
 
     def _split(self, x: Tensor, parts: int) -> list[Tensor]:
         batch, steps, _ = x.shape
@@ -103,13 +110,13 @@ class Layer(nn.Module):
         self,
         x: Tensor,
         cache: Cache,
-        bias: Tensor | None,
+        falls: Tensor,
         window: int,
         memory: Tensor | None = None,
         far: Tensor | None = None,
     ) -> tuple[Tensor, Cache]:
-        """The same for one further step (batch, 1, width)."""
-        found, cache = self.attention.step(self.norm(x), cache, bias, window)
+        """The same for one further step (batch, 1, width); see `Attention.step`."""
+        found, cache = self.attention.step(self.norm(x), cache, falls, window)
         return self._rest(x + found, memory, far), cache
 
     def _rest(self, x: Tensor, memory: Tensor | None, far: Tensor | None) -> Tensor:

@@ -7,6 +7,10 @@ from dataclasses import dataclass, replace
 from inference.performance.playing import PLAYED_SIZES
 from inference.performance.words import EXTRA_SIZES, SCORE_SIZES
 
+METERS = 8
+"""Writers are told how many quarters a bar has, 1 to 7; 0: anything."""
+CLASSES = 12
+
 
 @dataclass(frozen=True)
 class XmvaeConfig:
@@ -40,6 +44,13 @@ class XmvaeConfig:
         code_width: of each group.
         prior_layers: of the network that continues codes.
         steps: longest window.
+        plan: whether there are codes at all; without them the decoder writes alone.
+        bar_codes: codes stand for bars, not for steps, and words are written after each other, with the
+            codes as a plan; the beat of the bar, the bars left, mode and idiom are told too.
+        lags: how many bars back it is told what followed at the same place; if there are any, also which
+            pitch classes this bar and the one before have had.
+        family_first: without a decoder along sub-tokens, the others at least follow from the family.
+        composing: sizes of the Composer and its prior, if not these.
     """
 
     name: str = "xmvae"
@@ -63,6 +74,11 @@ class XmvaeConfig:
     code_width: int = 8
     prior_layers: int = 6
     steps: int = 256
+    plan: bool = True
+    bar_codes: bool = False
+    lags: tuple[int, ...] = ()
+    family_first: bool = False
+    composing: XmvaeConfig | None = None
 
     @property
     def score_sizes(self) -> tuple[int, ...]:
@@ -100,6 +116,29 @@ LIGHT = XmvaeConfig(
     codes=128,
     prior_layers=3,
 )
+BAR_WRITER = replace(
+    LIGHT,
+    name="bar-writer",
+    encoder_layers=1,
+    temporal_layers=4,
+    code_groups=2,
+    codes=64,
+    prior_layers=2,
+    steps=512,
+    bar_codes=True,
+    lags=(1, 2, 4, 8),
+)
+"""Writes words one after the other along a plan of codes per bar, and hears what earlier bars had."""
+COMPOUND_WORD_WRITER = replace(
+    BAR_WRITER,
+    name="compound-word-writer",
+    temporal_layers=11,
+    word_decoder=False,
+    family_first=True,
+    plan=False,
+    lags=(),
+)
+"""A Compound Word transformer (arXiv 2101.02402) of as many parameters, to be measured against."""
 CONFIGS = {
     config.name: config
     for config in (
@@ -107,5 +146,7 @@ CONFIGS = {
         LIGHT,
         replace(LIGHT, name="light-no-beats", beat_attention=False),
         replace(LIGHT, name="light-no-words", word_decoder=False),
+        replace(LIGHT, name="bars", composing=BAR_WRITER),
+        replace(LIGHT, name="compound-word", composing=COMPOUND_WORD_WRITER),
     )
 }

@@ -11,22 +11,28 @@ import mido
 import numpy as np
 
 from inference.performance import load, load_writer
-from inference.performance.compose import Wishes
 from inference.performance.evaluate import FOLDER, TRAINED
 from inference.performance.pairs import pieces
 from inference.performance.perform import Choices
-from inference.performance.score import Score, make_score
+from inference.performance.score import Performance, Score, make_score
 from inference.performance.statistics import (
     Description,
+    Returns,
     describe,
     excerpts,
     longest_shared,
     mean,
+    mean_returns,
     melody,
+    returns,
     table,
 )
+from inference.performance.wishes import Wishes
 
-SAMPLES, BARS = 10, 32
+SAMPLES, BARS, TOGETHER = 200, 32, 50
+"""How many are written, how long each is, and how many are written at a time."""
+METERS = (3, 4, 3, 4, 2, 3, 4, 3, 4, 2)
+"""Quarters per bar, in turn, about as often as in the classical training pieces."""
 LIVELY = 0.5
 
 
@@ -43,6 +49,7 @@ class Generated:
         count: of samples.
         velocity_spread: standard deviation of velocities, samples and people.
         shortest: seconds of the shortest note of all samples.
+        returns: what comes back in the samples and in people's music, means over pieces.
     """
 
     samples: Description
@@ -53,6 +60,7 @@ class Generated:
     count: int
     velocity_spread: tuple[float, float]
     shortest: float
+    returns: tuple[Returns, Returns]
 
 
 def run(
@@ -78,19 +86,25 @@ def run(
     known = _people(data, progress)
     own: list[Description] = []
     scores: list[Score] = []
-    times, spreads, shortest = [], [], np.inf
-    for seed in range(samples):
-        progress(f"writing {seed + 1} of {samples}")
+    times: list[float] = []
+    spreads, shortest = [], np.inf
+    for first in range(0, samples, TOGETHER):
+        seeds = range(first, min(first + TOGETHER, samples))
+        progress(f"writing {seeds[-1] + 1} of {samples}")
+        wishes = [Wishes(BARS, METERS[seed % len(METERS)], seed=seed) for seed in seeds]
+        for seed, score in zip(seeds, writer.write_many(wishes), strict=True):
+            if len(score) < BARS:
+                continue
+            played = performer.perform(score, Choices(temperature=LIVELY, seed=seed))
+            scores.append(score)
+            own.append(describe(score, played))
+            spreads.append(float(played.velocity.std()))
+            shortest = min(shortest, float(played.duration.min()))
+    progress("writing alone, for the time it takes")
+    for seed in range(3):
         begin = time.perf_counter()
-        score = writer.write(Wishes(BARS, seed=seed))
-        if len(score) < BARS:
-            continue
-        played = performer.perform(score, Choices(temperature=LIVELY, seed=seed))
+        performer.perform(writer.write(Wishes(BARS, seed=seed)), Choices(temperature=LIVELY, seed=seed))
         times.append(time.perf_counter() - begin)
-        scores.append(score)
-        own.append(describe(score, played))
-        spreads.append(float(played.velocity.std()))
-        shortest = min(shortest, float(played.duration.min()))
     progress("comparing with the training pieces")
     trained = [read_melody(path) for path in sorted((data / TRAINED).rglob("midi_score.mid"))]
     found = Generated(
@@ -102,6 +116,7 @@ def run(
         len(own),
         (float(np.mean(spreads)), float(np.mean(known.spreads))),
         float(shortest),
+        (mean_returns(map(returns, scores)), mean_returns(known.returns)),
     )
     if out is not None:
         out.mkdir(parents=True, exist_ok=True)
@@ -114,13 +129,16 @@ class _Known:
     descriptions: list[Description]
     melodies: list[list[int]]
     spreads: list[float]
+    returns: list[Returns]
 
 
 def _people(data: Path, progress: Callable[[str], None]) -> _Known:
-    known = _Known([], [], [])
+    known = _Known([], [], [], [])
     for piece in pieces(data / FOLDER):
         progress(piece.name)
         known.melodies.append(melody(piece.score))
+        whole = Performance(piece.score.onset, piece.score.duration, piece.score.onset, np.zeros((0, 2)))
+        known.returns += [returns(score) for score, _ in excerpts(piece.score, whole, BARS)]
         for one in piece.played:
             for score, played in excerpts(piece.score.select(one.notes), one.performance, BARS):
                 known.descriptions.append(describe(score, played))
@@ -153,6 +171,8 @@ def report(rows: list[Generated]) -> str:
             f"Longest run shared with the training pieces: {row.shared} notes; that of the validation "
             f"pieces: {row.shared_by_people}. Writing and performing {BARS} bars: {row.seconds:.1f} s. "
             f"Velocities spread by {row.velocity_spread[0]:.1f}, people's by {row.velocity_spread[1]:.1f}. "
-            f"Shortest note {1000 * row.shortest:.0f} ms.",
+            f"Shortest note {1000 * row.shortest:.0f} ms. Bars with the rhythm of an earlier one: "
+            f"{row.returns[0].rhythm:.0%}, people's {row.returns[1].rhythm:.0%}; with most of its notes: "
+            f"{row.returns[0].notes:.0%}, people's {row.returns[1].notes:.0%}.",
         ]
     )

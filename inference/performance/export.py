@@ -13,11 +13,12 @@ from torch import Tensor
 from inference import weights
 from inference.performance import STYLE, steps, words
 from inference.performance.config import CONFIGS
-from inference.performance.losses import SCALES, Batch, expectations
+from inference.performance.losses import SCALES, expectations
 from inference.performance.network import Xmvae
+from inference.performance.pages import Batch
 from inference.performance.windows import Windows
 
-COMPOSER = ("composer.", "prior.", "meter.")
+COMPOSER = ("composer.", "prior.")
 WINDOWS, TENTH = 600, 10
 FEWEST_NOTES = 12
 STYLES = {

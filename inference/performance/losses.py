@@ -2,33 +2,22 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import NamedTuple
+from dataclasses import dataclass, replace
+from typing import cast
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
 from inference.performance import words
-from inference.performance.network import Xmvae
+from inference.performance.network import Coder, Xmvae
+from inference.performance.pages import Batch, Pages, pages_of
 from inference.performance.playing import FIELDS, LIFTS, PRESSES
 
 SIGMAS = (1.5, 1.0, 1.0, 1.5)
 """Bins by which targets are smoothed."""
 SCALES = ((1 / 40, -2.0), (0.2, -4.0), (0.25, -3.90625), (1 / 16, -4.0))
 """Slope and offset from a bin to `Playing.values`."""
-
-
-class Batch(NamedTuple):
-    """Windows of examples, all (batch, steps, ...); see `steps.Example`. `tempo` and `meter` are (batch,)."""
-
-    tokens: Tensor
-    extras: Tensor
-    played: Tensor
-    values: Tensor
-    beat: Tensor
-    tempo: Tensor
-    meter: Tensor
 
 
 @dataclass(frozen=True)
@@ -44,6 +33,8 @@ class LossConfig:
         noisy: share of sub-tokens before that are off by up to three bins.
         unmarked: share of windows without printed marks.
         plain: share of windows whose latent is zero.
+        unplanned: share of windows that are written without a plan.
+        forgotten: share of words that are hidden from those after them.
     """
 
     point: float = 2.0
@@ -54,6 +45,8 @@ class LossConfig:
     noisy: float = 0.2
     unmarked: float = 0.4
     plain: float = 0.2
+    unplanned: float = 0.1
+    forgotten: float = 0.05
 
 
 def pianist_loss(network: Xmvae, batch: Batch, config: LossConfig) -> dict[str, Tensor]:
@@ -87,29 +80,53 @@ def pianist_loss(network: Xmvae, batch: Batch, config: LossConfig) -> dict[str, 
     return losses
 
 
-def composer_loss(network: Xmvae, batch: Batch, config: LossConfig) -> dict[str, Tensor]:
-    """Losses of the codes of scores, and of continuing them."""
-    coded = network.composer.encode(batch.tokens, batch.beat)
-    memory = network.composer.widen(coded.vectors)
-    logits = network.composer.decoder(memory, batch.tokens, _known(batch, config))
-    notes = batch.tokens[..., 0] == words.NOTE
-    losses = {"family": functional.cross_entropy(logits[0].flatten(0, 1), batch.tokens[..., 0].flatten())}
-    for index, name in enumerate(("position", "pitch", "duration"), 1):
-        losses[name] = functional.cross_entropy(logits[index][notes], batch.tokens[..., index][notes])
-    losses["commitment"] = coded.commitment
-    losses["prior"] = prior_loss(network, coded.codes, batch.meter)
+def composer_loss(network: Xmvae, pages: Pages, config: LossConfig) -> dict[str, Tensor]:
+    """Losses of writing scores, of the codes that are their plan, and of continuing these."""
+    composer, by_bar = network.composer, network.writing.bar_codes
+    losses: dict[str, Tensor] = {}
+    memory: Tensor | float = 0.0
+    if by_bar:
+        memory = composer.context.about(pages.setting)[:, None] + composer.context(pages.around)
+    if network.prior is not None:
+        coded = composer.encode(pages.tokens, pages.beat, pages.bar)
+        told = cast(Coder, composer.coder).widen(coded.vectors)
+        planned = torch.rand(len(told), 1, 1, device=told.device) >= (config.unplanned if by_bar else 0.0)
+        memory = memory + (at_bars(told * planned, pages.bar) if by_bar else told)
+        losses["commitment"] = coded.commitment
+        losses["prior"] = prior_loss(network, coded.codes, pages)
+    known = _known(pages, replace(config, hidden=config.forgotten, blind=0.0) if by_bar else config)
+    logits = composer.decoder(cast(Tensor, memory), pages.tokens, known)
+    written = pages.tokens[..., 0] != words.END
+    notes = pages.tokens[..., 0] == words.NOTE
+    share = notes.sum() / written.sum()
+    for index, name in enumerate(("family", "position", "pitch", "duration")):
+        which = notes if index else written
+        found = functional.cross_entropy(logits[index][which], pages.tokens[..., index][which])
+        losses[name] = found * share if index else found
     losses["total"] = torch.stack(list(losses.values())).sum()
-    losses["perplexity"] = coded.perplexity
+    losses["words"] = torch.stack([losses[n] for n in ("family", "position", "pitch", "duration")]).sum()
+    if network.prior is not None:
+        losses["perplexity"] = coded.perplexity
     return losses
 
 
-def prior_loss(network: Xmvae, codes: Tensor, meter: Tensor) -> Tensor:
-    """Nats per step of continuing codes (batch, steps, groups)."""
-    memory = network.meter(meter)[:, None].expand(-1, codes.shape[1], -1)
+def at_bars(planned: Tensor, bar: Tensor) -> Tensor:
+    """(batch, steps, width) of plans (batch, bars, width): that of the bar which is open before each step."""
+    open_ = torch.cat([bar[:, :1], bar[:, :-1]], 1)
+    return planned.gather(1, open_[..., None].expand(-1, -1, planned.shape[-1]))
+
+
+def prior_loss(network: Xmvae, codes: Tensor, pages: Pages) -> Tensor:
+    """Nats per step or bar of continuing codes (batch, steps or bars, groups)."""
+    assert network.prior is not None
+    context = network.composer.context
+    left, real = pages.around.left, pages.tokens[..., 0] != words.END
+    if network.writing.bar_codes:
+        left, real = pages.bars, pages.bars > 0
+    memory = (context.about(pages.setting)[:, None] + context.at_bar(left)).expand(*codes.shape[:2], -1)
     logits = network.prior(memory, codes)
     parts = [
-        functional.cross_entropy(part.flatten(0, 1), codes[..., index].flatten())
-        for index, part in enumerate(logits)
+        functional.cross_entropy(part[real], codes[..., index][real]) for index, part in enumerate(logits)
     ]
     return torch.stack(parts).sum()
 
@@ -117,17 +134,17 @@ def prior_loss(network: Xmvae, codes: Tensor, meter: Tensor) -> Tensor:
 def joint_loss(network: Xmvae, batch: Batch, config: LossConfig) -> dict[str, Tensor]:
     """Both branches at once, as published."""
     played = pianist_loss(network, batch, config)
-    written = composer_loss(network, batch, config)
+    written = composer_loss(network, pages_of(batch, network.writing.lags), config)
     total = played.pop("total") + written.pop("total")
     return {**played, **{f"score_{name}": value for name, value in written.items()}, "total": total}
 
 
-def continuation_loss(network: Xmvae, batch: Batch, config: LossConfig) -> dict[str, Tensor]:
+def continuation_loss(network: Xmvae, pages: Pages, config: LossConfig) -> dict[str, Tensor]:
     """The loss of continuing codes alone; the Composer that makes them stays as it is."""
     network.composer.eval()
     with torch.no_grad():
-        codes = network.composer.encode(batch.tokens, batch.beat).codes
-    return {"total": prior_loss(network, codes, batch.meter)}
+        codes = network.composer.encode(pages.tokens, pages.beat, pages.bar).codes
+    return {"total": prior_loss(network, codes, pages)}
 
 
 LOSSES = {
@@ -187,11 +204,11 @@ def _smoothed(size: int, sigma: float, like: Tensor) -> Tensor:
     return (-0.5 * ((index[:, None] - index) / sigma).square()).softmax(-1)
 
 
-def _per_window(batch: Batch, share: float) -> Tensor:
+def _per_window(batch: Batch | Pages, share: float) -> Tensor:
     return torch.rand(len(batch.tokens), device=batch.tokens.device) < share
 
 
-def _known(batch: Batch, config: LossConfig) -> Tensor:
+def _known(batch: Batch | Pages, config: LossConfig) -> Tensor:
     seen = torch.rand(batch.beat.shape, device=batch.beat.device) >= config.hidden
     return seen & ~_per_window(batch, config.blind)[:, None]
 

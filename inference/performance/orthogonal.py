@@ -8,7 +8,7 @@ from typing import NamedTuple, cast
 import torch
 from torch import Tensor, nn
 
-from inference.performance.attention import Cache, Layer, Sum, behind, slopes
+from inference.performance.attention import Cache, Layer, Sum, behind
 from inference.performance.config import XmvaeConfig
 
 Choose = Callable[[int, Tensor], Tensor]
@@ -31,6 +31,8 @@ class OrthogonalDecoder(nn.Module):
         cross: whether every step looks at all steps of the memory, not only at its own.
     """
 
+    falls: Tensor
+
     def __init__(self, config: XmvaeConfig, sizes: tuple[int, ...], layers: int, cross: bool = False) -> None:
         super().__init__()
         width = config.width
@@ -48,6 +50,10 @@ class OrthogonalDecoder(nn.Module):
         self.across = nn.ModuleList(
             Layer(width, config.heads, config.inner, config.dropout) for _ in range(count)
         )
+        self.after_family = nn.Linear(2 * width, width) if config.family_first else None
+        self.register_buffer(
+            "falls", behind(config.heads, config.steps, config.steps)[:, -1:], persistent=False
+        )
         self.last = nn.LayerNorm(width)
         self.heads = nn.ModuleList(nn.Linear(width, size) for size in sizes)
 
@@ -61,7 +67,8 @@ class OrthogonalDecoder(nn.Module):
         """
         hidden = self.hidden(memory, tokens, known)
         if self.look is None:
-            return [head(self.last(hidden)) for head in self.heads]
+            x = self._given(hidden, tokens[..., 0])
+            return [self.heads[0](self.last(hidden)), *(head(x) for head in list(self.heads)[1:])]
         batch, steps, count = tokens.shape
         x = self._word_inputs(hidden, tokens).view(batch * steps, count, -1)
         bias = behind(self.config.heads, count, count).to(x.device)
@@ -101,15 +108,18 @@ class OrthogonalDecoder(nn.Module):
             whole: (batch, others, width) what all steps may look at, if they do.
         """
         said = self.first.expand(len(memory), -1) if before is None else self.words(before)
-        x = (memory + said)[:, None]
-        count = min(state.layers[0].keys.shape[2] + 1, self.config.steps) if state.layers else 1
-        back = torch.arange(count - 1, -1, -1, device=x.device)
-        bias = (-slopes(self.config.heads).to(x.device)[:, None] * back)[None, :, None]
+        hidden, layers = self.along((memory + said)[:, None], state.layers, whole)
+        return hidden, Memory(layers)
+
+    def along(
+        self, x: Tensor, layers: tuple[Cache, ...], whole: Tensor | None = None
+    ) -> tuple[Tensor, tuple[Cache, ...]]:
+        """The layers along time on one more step (batch, 1, width): the hidden vector, and what is kept."""
         caches = []
-        for layer, cache in zip(self.temporal, state.layers, strict=True):
-            x, cache = cast(Layer, layer).step(x, cache, bias, self.config.steps, whole)
+        for layer, cache in zip(self.temporal, layers, strict=True):
+            x, cache = cast(Layer, layer).step(x, cache, self.falls, self.config.steps, whole)
             caches.append(cache)
-        return cast(Tensor, self.norm(x[:, 0])), Memory(tuple(caches))
+        return cast(Tensor, self.norm(x[:, 0])), tuple(caches)
 
     def tell(self, hidden: Tensor, choose: Choose) -> Tensor:
         """(batch, sub-tokens) of one step, chosen one after the other.
@@ -119,22 +129,34 @@ class OrthogonalDecoder(nn.Module):
             choose: takes each sub-token from its logits.
         """
         if self.look is None or self.places is None:
-            x = self.last(hidden)
-            return torch.stack([choose(i, head(x)) for i, head in enumerate(self.heads)], -1)
+            family = choose(0, self.heads[0](self.last(hidden)))
+            x = self._given(hidden, family)
+            rest = [choose(i, head(x)) for i, head in enumerate(self.heads) if i]
+            return torch.stack([family, *rest], -1)
         seen, said = self.look(hidden), self.first.expand(len(hidden), -1)
-        empty = self.start(len(hidden)).layers[:1] * len(self.across)
-        caches, chosen = list(empty), []
-        fall = slopes(self.config.heads).to(hidden.device)[:, None]
-        for index, head in enumerate(self.heads):
-            x = (seen + said + self.places[index])[:, None]
-            back = torch.arange(index, -1, -1, device=x.device)
-            bias = (-fall * back)[None, :, None]
-            for place, layer in enumerate(self.across):
-                x, caches[place] = cast(Layer, layer).step(x, caches[place], bias, len(self.sizes))
-            token = choose(index, head(self.last(x[:, 0])))
+        caches, chosen = self.start(len(hidden)).layers[:1] * len(self.across), []
+        for index in range(len(self.heads)):
+            logits, caches = self.at_place(index, (seen + said)[:, None], caches)
+            token = choose(index, logits)
             chosen.append(token)
             said = cast(nn.Embedding, self.words.tables[index])(token)
         return torch.stack(chosen, -1)
+
+    def at_place(self, index: int, x: Tensor, layers: tuple[Cache, ...]) -> tuple[Tensor, tuple[Cache, ...]]:
+        """Logits of a sub-token from what is known of it (batch, 1, width), and what is kept for the next."""
+        assert self.places is not None
+        x, caches = x + self.places[index], []
+        for layer, cache in zip(self.across, layers, strict=True):
+            x, cache = cast(Layer, layer).step(x, cache, self.falls, len(self.sizes))
+            caches.append(cache)
+        return self.heads[index](self.last(x[:, 0])), tuple(caches)
+
+    def _given(self, hidden: Tensor, family: Tensor) -> Tensor:
+        """What all sub-tokens but the first are told from at once, where none follows from another."""
+        x = self.last(hidden)
+        if self.after_family is not None:
+            x = self.after_family(torch.cat([x, self.words.tables[0](family)], -1))
+        return cast(Tensor, x)
 
     def _word_inputs(self, hidden: Tensor, tokens: Tensor) -> Tensor:
         assert self.look is not None and self.places is not None

@@ -14,6 +14,7 @@ from inference.performance.example import example
 from inference.performance.manners import Manner, shape, tidy
 from inference.performance.network import Xmvae
 from inference.performance.playing import FIELDS, PLAYED_SIZES
+from inference.performance.recorded import RecordedDecoder
 from inference.performance.score import Floats, Performance, Score
 from inference.performance.words import Words
 
@@ -62,6 +63,7 @@ class Performer:
     def __init__(self, network: Xmvae, styles: Mapping[str, Floats], manner: Manner) -> None:
         self.network = network.eval()
         self.styles, self.manner = dict(styles), manner
+        self._recorded: RecordedDecoder | None = None
 
     @torch.inference_mode()
     def perform(
@@ -144,10 +146,13 @@ class Performer:
             )
             chooser.all_at_once(decoder.tell, hidden)
             return chooser.places
-        state, before = decoder.start(1), None
+        if self._recorded is None:
+            self._recorded = RecordedDecoder(decoder)
+        steps = self._recorded
+        state, before = steps.start(1), None
         for step in range(len(spelled)):
-            hidden, state = decoder.step(memory[step : step + 1], before, state)
-            before = chooser.one(step, decoder.tell, hidden)
+            hidden, state = steps.step(memory[step : step + 1], before, state)
+            before = chooser.one(step, steps.tell, hidden)
             if step % 64 == 0:
                 progress(step, len(spelled))
         return chooser.places

@@ -45,8 +45,9 @@ class GroupedQuantiser(nn.Module):
         self.groups, self.codes, self.width = groups, codes, width
         books = torch.randn(groups, codes, width)
         self.register_buffer("books", books)
-        self.register_buffer("usage", torch.ones(groups, codes))
-        self.register_buffer("sums", books.clone())
+        # Never used: each code begins at a vector of the first batch.
+        self.register_buffer("usage", torch.zeros(groups, codes))
+        self.register_buffer("sums", torch.zeros(groups, codes, width))
 
     def forward(self, x: Tensor) -> Quantised:
         """The nearest codes of x (batch, steps, groups x width); in training the books move."""
@@ -54,7 +55,7 @@ class GroupedQuantiser(nn.Module):
         flat = parts.flatten(0, 1).transpose(0, 1)
         nearest = torch.cdist(flat.detach().float(), self.books).argmin(-1)
         if self.training:
-            self._learn(flat.detach(), nearest)
+            self._learn(flat.detach().float(), nearest)
         codes = nearest.T.view(*x.shape[:2], self.groups)
         found = self.vectors(codes)
         commitment = COMMITMENT * functional.mse_loss(x, found)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields, replace
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
+N = TypeVar("N", np.float64, np.int64)
 
 TICKS = 24
 """Ticks per beat; a beat is a quarter note, whatever the meter."""
@@ -130,3 +132,14 @@ def make_score(
 def same_notes(a: Score, b: Score) -> bool:
     """Whether two scores ask for the same."""
     return all(np.array_equal(getattr(a, f.name), getattr(b, f.name)) for f in fields(Score))
+
+
+def ended(onset: NDArray[N], duration: NDArray[N], pitch: Ints) -> NDArray[N]:
+    """Durations that end where the same key is struck again."""
+    order = np.lexsort((onset, pitch))
+    same = np.diff(pitch[order]) == 0
+    gaps = np.diff(onset[order])
+    out = duration.copy()
+    first = order[:-1][same & (gaps > 0)]
+    out[first] = np.minimum(duration[first], gaps[same & (gaps > 0)])
+    return out

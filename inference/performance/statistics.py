@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 
 import numpy as np
 
+from inference.performance import form
 from inference.performance.score import TICKS, Performance, Score
 
 
@@ -69,7 +70,39 @@ def excerpts(score: Score, played: Performance, bars: int) -> Iterable[tuple[Sco
     for begin in range(0, len(score.bars) - bars + 1, bars):
         which = (bar >= begin) & (bar < begin + bars)
         if which.sum() > bars:
-            yield score.select(which), played.select(which)
+            part = replace(score.select(which), bars=score.bars[begin : begin + bars])
+            yield part, played.select(which)
+
+
+@dataclass(frozen=True)
+class Returns:
+    """How much comes back: shares of the bars, from the second on, within `form.FURTHEST` bars.
+
+    Args:
+        rhythm: that have notes at exactly the places of an earlier bar.
+        notes: of whose notes most are those of an earlier bar.
+    """
+
+    rhythm: float
+    notes: float
+
+
+def returns(score: Score) -> Returns:
+    """How much of a score comes back."""
+    bars = form.bars_of(score)
+    rhythm = notes = 0
+    for index in range(1, len(bars)):
+        earlier = bars[max(0, index - form.FURTHEST) : index]
+        rhythm += any(form.is_in_rhythm(bars[index], one) for one in earlier)
+        notes += any(form.is_again(bars[index], one) for one in earlier)
+    count = max(1, len(bars) - 1)
+    return Returns(rhythm / count, notes / count)
+
+
+def mean_returns(found: Iterable[Returns]) -> Returns:
+    """Over pieces."""
+    rows = list(found)
+    return Returns(float(np.mean([r.rhythm for r in rows])), float(np.mean([r.notes for r in rows])))
 
 
 def melody(score: Score) -> list[int]:

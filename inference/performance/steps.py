@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from inference.performance.corpus import Sheet
 from inference.performance.example import Example, example
 from inference.performance.pairs import Piece
 
@@ -49,4 +50,26 @@ def load(path: Path) -> list[Example]:
             **{name: column[edges[index] : edges[index + 1]] for name, column in columns.items()},
         )
         for index in range(len(names))
+    ]
+
+
+def save_sheets(found: list[Sheet], path: Path) -> None:
+    """Keep scores in one file."""
+    np.savez(
+        path,
+        allow_pickle=False,
+        tokens=np.concatenate([one.tokens for one in found]).astype(np.int16),
+        edges=np.cumsum([0, *(len(one) for one in found)]),
+        names=np.array([one.name for one in found]),
+        idioms=np.array([one.idiom for one in found]),
+    )
+
+
+def load_sheets(path: Path) -> list[Sheet]:
+    """The scores of `save_sheets`."""
+    with np.load(path) as file:
+        tokens, edges, names, idioms = (file[name] for name in ("tokens", "edges", "names", "idioms"))
+    return [
+        Sheet(str(name), int(idiom), tokens[a:b])
+        for name, idiom, a, b in zip(names, idioms, edges[:-1], edges[1:], strict=True)
     ]

@@ -9,11 +9,14 @@ from pathlib import Path
 import torch
 
 from inference import weights
-from inference.performance import pairs, steps
+from inference.performance import corpus, pairs, steps
 from inference.performance.config import CONFIGS
+from inference.performance.corpus import Sheet
 from inference.performance.example import Example
 from inference.performance.losses import LOSSES, LossConfig
 from inference.performance.network import Xmvae
+from inference.performance.pages import POP_SHARE, PageWindows
+from inference.performance.steps import load_sheets, save_sheets
 from inference.performance.windows import Windows
 from inference.training.loop import LoopConfig, Progress, train
 
@@ -42,23 +45,41 @@ def run(settings: PerformanceRun) -> Progress:
     """Prepare the data, then train in this process, on one thread."""
     settings.folder.mkdir(parents=True, exist_ok=True)
     torch.set_num_threads(1)
-    examples = prepare(settings)
+    windows = _windows(settings)
     torch.manual_seed(settings.seed)
     network = Xmvae(CONFIGS[settings.config])
     if settings.start:
         network.load_state_dict(weights.read(settings.start).tensors, strict=False)
-    windows = Windows(examples, settings.batch, network.config.steps, settings.seed * 1000)
-    log.info("%d performances, %d steps", len(examples), sum(map(len, examples)))
+    # What has no part in a branch is left as it is.
+    for name, part in network.named_children():
+        part.requires_grad_(settings.branch == "joint" or name in PARTS[settings.branch])
     progress = train(
         network,
         iter(windows),
-        lambda net, batch: LOSSES[settings.branch](net, batch, settings.loss),  # type: ignore[arg-type]
+        lambda net, batch: LOSSES[settings.branch](net, batch, settings.loss),  # type: ignore[operator]
         settings.loop,
         settings.folder,
         windows.seconds(),
     )
     log.info("done: %.1f h of music in %d steps", progress.seen_s / 3600, progress.steps)
     return progress
+
+
+PARTS = {"pianist": ("pianist", "composer"), "composer": ("composer", "prior"), "prior": ("prior",)}
+"""What each branch trains; the published Pianist sees scores through the Composer's codes."""
+
+
+def _windows(settings: PerformanceRun) -> Windows | PageWindows:
+    config = CONFIGS[settings.config]
+    if settings.branch in ("composer", "prior"):
+        own = config.composing or config
+        sheets = prepare_sheets(settings)
+        log.info("%d scores, %d steps", len(sheets), sum(map(len, sheets)))
+        pop = POP_SHARE if own.bar_codes else 0.0
+        return PageWindows(sheets, settings.batch, own.steps, own.lags, settings.seed * 1000, pop)
+    examples = prepare(settings)
+    log.info("%d performances, %d steps", len(examples), sum(map(len, examples)))
+    return Windows(examples, settings.batch, config.steps, settings.seed * 1000)
 
 
 def prepare(settings: PerformanceRun) -> list[Example]:
@@ -68,3 +89,11 @@ def prepare(settings: PerformanceRun) -> list[Example]:
         found = list(steps.examples(pairs.pieces(settings.data / "asap" / "train")))
         steps.save(found, path)
     return steps.load(path)
+
+
+def prepare_sheets(settings: PerformanceRun) -> list[Sheet]:
+    """The words of all scores to learn writing from, read once into the run's folder."""
+    path = settings.folder / "sheets.npz"
+    if not path.exists():
+        save_sheets(list(corpus.sheets(settings.data)), path)
+    return load_sheets(path)

@@ -8,10 +8,9 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import torch
 
-from inference.performance import grids, words
+from inference.performance import grids
 from inference.performance.example import Example
-from inference.performance.losses import Batch
-from inference.performance.network import METERS
+from inference.performance.pages import Batch, meter
 
 HIGHEST_SHIFT = 4
 """Semitones by which windows are transposed, up or down."""
@@ -75,14 +74,5 @@ def collate(windows: Sequence[Example]) -> Batch:
         torch.from_numpy(np.stack([one.values for one in windows])).float(),
         torch.from_numpy(np.stack([one.beat for one in windows])).long(),
         torch.tensor([one.tempo for one in windows], dtype=torch.float32),
-        torch.tensor([meter(one) for one in windows]),
+        torch.tensor([meter(one.tokens) for one in windows]),
     )
-
-
-def meter(one: Example) -> int:
-    """Quarters in most bars, below `METERS`; 0 if they have more or none is whole."""
-    bars = one.beat[one.tokens[:, 0] == words.BAR]
-    if len(bars) < 2:
-        return 0
-    usual = Counter(np.diff(bars).tolist()).most_common(1)[0][0]
-    return int(usual) if 0 < usual < METERS else 0

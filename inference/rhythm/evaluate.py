@@ -115,8 +115,10 @@ def seconds(beats: Iterable[Beat], rate: int) -> NDArray[np.float64]:
 
 
 def mean(scores: Iterable[BeatScores], column: str) -> float:
-    """Mean of a column over recordings."""
-    return float(np.nanmean([getattr(s, column) for s in scores]))
+    """Mean of a column over recordings, NaN if none has it."""
+    values = np.array([getattr(s, column) for s in scores])
+    known = values[~np.isnan(values)]
+    return float(known.mean()) if len(known) else float("nan")
 
 
 def table(scores: list[BeatScores]) -> str:

@@ -1,7 +1,7 @@
 """A sidecar process that hears clicks at 48 kHz, exact to the sample: `python -m tests.plugin.serving`.
 
 With the argument `asked` it begins when a line comes, so that it is there at once; with `takes FOLDER`
-it keeps takes; with `play FILE` it plays.
+it keeps takes; with `play FILE` it plays; with `plain` it knows neither lines nor bundles.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+from bridge.sidecar.desk import Desk
 from bridge.sidecar.server import serve
 from bridge.sidecar.settings import ServeSettings
 from tests.fakes import ClickTranscriber
@@ -18,7 +19,15 @@ if __name__ == "__main__":
     takes, play = (
         Path(sys.argv[sys.argv.index(word) + 1]) if word in sys.argv else None for word in ("takes", "play")
     )
-    settings = ServeSettings(make_transcriber=lambda preset: transcriber, threads=1, takes=takes, play=play)
+    if "plain" in sys.argv:
+        Desk._unbundle = lambda *message: None
+    settings = ServeSettings(
+        make_transcriber=lambda preset: transcriber,
+        threads=1,
+        takes=takes,
+        play=play,
+        max_sessions=1 if "plain" in sys.argv else 32,
+    )
     if "asked" in sys.argv:
         print("waiting", flush=True)
         sys.stdin.readline()

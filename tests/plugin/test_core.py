@@ -166,6 +166,13 @@ def test_instances_of_a_process_share_one_connection_and_all_are_heard():
     assert played.wrong == 0 and len(played.ons) > 10
 
 
+def test_a_sidecar_that_knows_no_bundles_gets_none():
+    with native.sidecar("tests.plugin.serving", "plain"):
+        played = native.play(seconds=5, realtime=0, offline=1)
+    heard = [at for at in range(24_000, 5 * 48_000, 12_000) if at + played.latency < 5 * 48_000]
+    assert [at - played.latency for at, _ in played.ons][: len(heard)] == heard
+
+
 def connections_to(port: int, pid: int) -> int:
     """TCP connections of a process to a port of this machine."""
     links = (os.readlink(entry) for entry in Path(f"/proc/{pid}/fd").iterdir() if entry.is_symlink())

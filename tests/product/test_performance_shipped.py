@@ -8,9 +8,9 @@ import torch
 
 from inference import weights
 from inference.performance import DEFAULT_WEIGHTS, load, load_writer
-from inference.performance.compose import Wishes
 from inference.performance.export import STYLES
 from inference.performance.perform import Choices
+from inference.performance.wishes import Wishes
 from tests.contract.scores import a_performance, a_score
 
 

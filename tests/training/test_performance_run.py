@@ -7,15 +7,16 @@ import pytest
 import torch
 
 from bridge import cli
+from inference.performance import corpus, load, load_writer, steps, words
 from inference.performance import export as exporting
-from inference.performance import load, load_writer, steps, words
-from inference.performance.compose import Wishes
 from inference.performance.config import CONFIGS
 from inference.performance.example import example
 from inference.performance.losses import LOSSES, LossConfig, expectations
 from inference.performance.network import Xmvae
+from inference.performance.pages import PageWindows, meter
 from inference.performance.playing import FIELDS
-from inference.performance.windows import Windows, meter
+from inference.performance.windows import Windows
+from inference.performance.wishes import Wishes
 from tests.contract.scores import a_performance, a_score
 from tests.contract.test_performance_network import SMALL
 
@@ -29,6 +30,13 @@ def examples(count=4):
         played.velocity[:] = np.where(score.level == 6, 96, 40)
         found.append(example(f"p{seed // 2}/{seed}", score, played))
     return found
+
+
+def sheets(count=4):
+    return [
+        corpus.Sheet(f"p{seed}", 1, words.spell(a_score(bars=12, seed=seed, meter=3)).tokens)
+        for seed in range(count)
+    ]
 
 
 @pytest.fixture
@@ -57,7 +65,7 @@ def test_windows_repeat_with_their_seed_and_transpose():
     starts = {int(window[0]) for batch in drawn for window in batch.beat}
     assert len(starts) > 15
     assert not torch.equal(drawn[0].tokens, drawn[1].tokens)
-    assert one.seconds() > 0 and meter(examples(1)[0]) == 3
+    assert one.seconds() > 0 and meter(examples(1)[0].tokens) == 3
 
 
 def test_pieces_shorter_than_a_window_are_said_to_be():
@@ -88,7 +96,7 @@ def test_the_pianist_learns_what_marks_mean():
 
 def test_the_prior_learns_alone():
     torch.manual_seed(4)
-    network, windows = Xmvae(SMALL), Windows(examples(), 4, 24, 5)
+    network, windows = Xmvae(SMALL), PageWindows(sheets(), 4, 24, (), 5)
     before = {name: value.clone() for name, value in network.state_dict().items()}
     optimiser = torch.optim.AdamW(network.parameters(), 1e-2)
     found = []
@@ -101,7 +109,7 @@ def test_the_prior_learns_alone():
         found.append(losses["total"].item())
     assert np.mean(found[-5:]) < np.mean(found[:5]) - 0.5
     for name, value in network.state_dict().items():
-        assert torch.equal(value, before[name]) != name.startswith(("prior.", "meter.")), name
+        assert torch.equal(value, before[name]) != name.startswith(("prior.", "composer.context.")), name
 
 
 def test_beats_tell_pedals_and_notes_tell_the_rest():
@@ -153,10 +161,12 @@ def test_runs_go_on_and_become_weights(prepared, monkeypatch, capsys):
 def test_the_composer_comes_from_its_own_run(prepared, monkeypatch):
     monkeypatch.setattr(exporting, "WINDOWS", 16)
     monkeypatch.chdir(prepared)
-    steps.save(examples(), prepared / "run" / "steps.npz")
     for work, branch in (("run", "pianist"), ("other", "composer")):
         (prepared / work).mkdir(exist_ok=True)
-        steps.save(examples(), prepared / work / "steps.npz")
+        if branch == "composer":
+            steps.save_sheets(sheets(), prepared / work / "sheets.npz")
+        else:
+            steps.save(examples(), prepared / work / "steps.npz")
         train = ["train", "performance", "--data", "data", "--work", work, "--branch", branch, "--batch", "2"]
         assert cli.run([*train, "--config", SMALL.name, "--minutes", "0.02"]) == 0
     exporting.export(prepared / "run", prepared / "other", prepared / "both.safetensors", SMALL.name)

@@ -54,7 +54,8 @@ void Wire::leave(int line) { listeners_[static_cast<size_t>(line)] = nullptr; }
 
 float* Wire::say(int line, const Bytes& header, size_t floats) {
     const auto full = [&](const Parcel& parcel) {
-        return parcel.items.size() == size_t{max_lines} || parcel.bytes + header.size() > most_bytes ||
+        return lines_ <= 1 ||  // this sidecar knows no bundles
+               parcel.items.size() == size_t{max_lines} || parcel.bytes + header.size() > most_bytes ||
                parcel.samples.size() + floats > most_floats;
     };
     if (parcels_.empty() || full(parcels_.back())) parcels_.push_back(std::exchange(spare_, Parcel()));
