@@ -24,7 +24,8 @@ class EarlyState:
 
     `before` and `waiting` are the early head's last frames, `told` are the unconfirmed notes by
     pitch, `voices` the confirmed ones by the main decoder's number. Outside, numbers of its own
-    voices are even, and those of notes that were told early odd.
+    voices are even, and those of notes that were told early odd. `last` are times of pitches' last
+    events that no later one may come before: a note told early may end later than it was decided.
     """
 
     main: DecodeState
@@ -34,12 +35,13 @@ class EarlyState:
     told: dict[int, NoteOn]
     voices: dict[int, NoteOn]
     number: int
+    last: dict[int, int]
 
     @staticmethod
     def initial(pitches: int) -> EarlyState:
         """Nothing heard, nothing sounds."""
         silent = Frame.silent(pitches)
-        return EarlyState(DecodeState.initial(pitches), -1, silent, silent, {}, {}, 0)
+        return EarlyState(DecodeState.initial(pitches), -1, silent, silent, {}, {}, 0, {})
 
 
 @dataclass(frozen=True)
@@ -78,14 +80,16 @@ class EarlyDecoder:
         """The main decoder's events in words that fit what was told."""
         told, voices = dict(state.told), dict(state.voices)
         notes: list[NoteOn | NoteOff] = []
+        last = dict(state.last)
         for event in events.notes:
+            time = max(event.time, last.get(event.pitch, 0))
             if isinstance(event, NoteOff):
                 confirmed = voices.pop(event.note, None)
-                if confirmed is None:
-                    notes.append(replace(event, note=2 * event.note))
-                else:
-                    time = max(event.time, confirmed.time + 1)
-                    notes.append(replace(event, time=time, note=confirmed.note))
+                if confirmed is not None:
+                    time = max(time, confirmed.time + 1)
+                number = 2 * event.note if confirmed is None else confirmed.note
+                notes.append(replace(event, time=time, note=number))
+                last[event.pitch] = time
                 continue
             early = told.pop(event.pitch, None)
             if early is not None and event.time <= early.time + SAME_S * self.rate:
@@ -93,12 +97,14 @@ class EarlyDecoder:
                 continue
             if early is not None:
                 notes.extend(_taken_back([early], event.time))
-            notes.append(replace(event, note=2 * event.note))
+            notes.append(replace(event, time=time, note=2 * event.note))
+            last[event.pitch] = time
         due = [on for on in told.values() if on.time + SAME_S * self.rate < events.final_until]
         for on in due:
             del told[on.pitch]
         notes.extend(_taken_back(due, events.final_until))
-        return replace(events, notes=tuple(notes)), replace(state, told=told, voices=voices)
+        last = {pitch: time for pitch, time in last.items() if time > events.final_until}
+        return replace(events, notes=tuple(notes)), replace(state, told=told, voices=voices, last=last)
 
     def _listen(self, newest: Frame, state: EarlyState) -> tuple[list[NoteOn], EarlyState]:
         """Notes that the early head is sure of, of keys that do not sound."""

@@ -120,6 +120,8 @@ def test_a_loop_is_scored_by_what_came_back():
 
 def test_generated_reports_name_both_sides():
     one = statistics.Description(1, 2, 3, 4, 5, 6)
-    row = evaluate_generated.Generated(one, replace(one, upc=7), 5, 9, 3.0, 4, (10.0, 14.0), 0.05)
+    returns = statistics.Returns(0.81, 0.22), statistics.Returns(0.73, 0.14)
+    row = evaluate_generated.Generated(one, replace(one, upc=7), 5, 9, 3.0, 4, (10.0, 14.0), 0.05, returns)
     told = evaluate_generated.report([row])
     assert "4 samples" in told and "7.000" in told and "5 notes" in told and "9" in told
+    assert all(share in told for share in ("81%", "22%", "73%", "14%"))
