@@ -233,6 +233,32 @@ class PitchwiseLstm(Streaming[LstmState], Folding):
         return value.transpose(0, 1).reshape(batch, self.pitches, -1)
 
 
+class GlobalLstm(Streaming[LstmState]):
+    """One LSTM that hears all pitches at once, what the pitchwise one is measured against.
+
+    `(batch, frames, pitches, inputs)` to `(..., hidden)`; its state has one row.
+    """
+
+    time_axis = 1
+
+    def __init__(self, inputs: int, hidden: int, pitches: int, units: int) -> None:
+        super().__init__()
+        self.lstm = nn.LSTM(pitches * inputs, units, batch_first=True)
+        self.spread = nn.Linear(units, pitches * hidden)
+        self.pitches = pitches
+
+    def init_state(self, batch: int) -> LstmState:
+        zeros = self.spread.weight.new_zeros(batch, 1, self.lstm.hidden_size)
+        return LstmState(zeros, zeros)
+
+    def step(self, x: Tensor, state: LstmState) -> tuple[Tensor, LstmState]:
+        before = [value.transpose(0, 1).contiguous() for value in state]
+        y, after = self.lstm(x.flatten(2), (before[0], before[1]))
+        return self.spread(y).unflatten(-1, (self.pitches, -1)), LstmState(
+            *[v.transpose(0, 1) for v in after]
+        )
+
+
 class HarmonicGather(nn.Module):
     """For each pitch, the channels of its harmonics: `(..., bins, c)` to `(..., pitches, n * c)`.
 

@@ -24,6 +24,7 @@ SYSTEM = click.Choice(["piano", "rhythm", "performance"])
 TRAIN = {
     "piano": (f"{HERE}train_piano", "Train the piano system; goes on where it was stopped."),
     "export": (f"{HERE}train_export", "Make weights of a training's checkpoint."),
+    "ablate": (f"{HERE}train_ablate", "Train and compare variants of the piano network."),
     "rhythm": (
         "bridge.commands.rhythm:train_rhythm",
         "Train the rhythm system; goes on where it was stopped.",
@@ -385,3 +386,33 @@ def train_export(work: Path, data: Path, out: Path, config: str) -> None:
     use_threads(1)
     output.talk(describe(export(work, data, out, config)))
     output.data(str(out))
+
+
+@click.command("ablate", context_settings=SETTINGS)
+@click.option("--data", type=FOLDER, required=True, help="Folder of recordings, performances and pianos.")
+@click.option("--work", type=FOLDER, required=True, help="Folder of the runs; what it holds is kept.")
+@click.option("--steps", type=click.IntRange(1), default=400, show_default=True, help="To train each.")
+@json_option
+def train_ablate(data: Path, work: Path, steps: int, json_output: bool) -> None:
+    """Train variants of the piano network on the same batches and print what each scores.
+
+    PARcompact, as published, is given as many minutes as the light network took. What was interrupted
+    goes on.
+
+    Example: dawbridge train ablate --data data --work ablations
+    """
+    from dataclasses import asdict
+
+    from inference.piano.ablate import ablate, table
+
+    if not data.is_dir():
+        raise InputError(f"there is no folder {data}", remedy="Give the folder of the training data")
+    use_threads(1)
+    try:
+        rows = ablate(data, work, steps, output.talk)
+    except FileNotFoundError as error:
+        raise InputError("there is nothing to learn from", why=str(error)) from error
+    if json_output:
+        output.as_json([asdict(row) for row in rows])
+    else:
+        output.data(table(rows))

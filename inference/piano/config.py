@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import IntEnum, StrEnum
 
 from inference.features import LogFrequencyConfig, MelConfig
@@ -93,6 +93,8 @@ class PianoConfig:
     features: int = 48
     hidden: int = 48
     layers: int = 2
+    global_units: int = 0
+    """Units of one LSTM that hears all pitches at once; 0: a small one, shared by the pitches."""
     context: bool = True
     longest_duration_s: float = 10.0
     joint: bool = False
@@ -107,6 +109,8 @@ class PianoConfig:
     def __post_init__(self) -> None:
         if any((other - self.delay) % self.hop for other in self.other_delays):
             raise ValueError(f"delays must differ by hops of {self.hop}: {self.delays}")
+        if self.context and self.other_delays:
+            raise ValueError("recursive context is of one delay's decisions; leave out other_delays")
 
     @property
     def hop(self) -> int:
@@ -156,4 +160,13 @@ LIGHT = PianoConfig(
     delay=1440,
     other_delays=(160, 480, 1120, 2080, 4640),
 )
-CONFIGS = {config.name: config for config in (PAR, PAR_COMPACT, LIGHT)}
+PLAIN = replace(LIGHT, name="light-plain", other_delays=())
+"""The light one with its main delay only, to be measured against:"""
+ABLATIONS = (
+    PLAIN,
+    replace(PLAIN, name="light-no-film", film=False),
+    replace(PLAIN, name="light-no-exchange", exchange=None),
+    replace(PLAIN, name="light-global-lstm", global_units=256, exchange=None),
+    replace(PLAIN, name="light-context", context=True),
+)
+CONFIGS = {config.name: config for config in (PAR, PAR_COMPACT, LIGHT, *ABLATIONS)}

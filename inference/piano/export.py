@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from inference import weights
 from inference.events import NoteCollector, merge
@@ -54,6 +55,10 @@ class Calibration:
     def thresholds(self) -> dict[str, float]:
         """What the decoder needs."""
         return {name: getattr(self, name) for name in ("onset", "late", "faint", "offset")}
+
+    def applied(self, settings: DecodeSettings) -> DecodeSettings:
+        """Settings with these thresholds."""
+        return replace(settings, onset=self.onset, late=self.late, faint=self.faint, offset=self.offset)
 
 
 def export(
@@ -103,11 +108,18 @@ def calibrate(network: PianoNetwork, recordings: Sequence[Path], chosen: int = 0
         chosen: which of its delays.
     """
     network.chosen = chosen
-    settings = decode_settings(network.eval())
     heard = [
-        (read_reference(path.parent / f"{path.stem}.notes.tsv"), frames_of(network, path))
+        (
+            read_reference(path.parent / f"{path.stem}.notes.tsv"),
+            frames_of(network, torch.from_numpy(read_audio(path))),
+        )
         for path in recordings
     ]
+    return choose(decode_settings(network), heard)
+
+
+def choose(settings: DecodeSettings, heard: Sequence[tuple[Table, list[Frame]]]) -> Calibration:
+    """The same, of reference notes and what the decoder sees; `settings` says all but the thresholds."""
 
     @cache
     def onset_f1(chosen: DecodeSettings) -> float:
@@ -135,10 +147,9 @@ def calibrate(network: PianoNetwork, recordings: Sequence[Path], chosen: int = 0
     )
 
 
-def frames_of(network: PianoNetwork, path: Path) -> list[Frame]:
-    """Everything the decoder sees of a recording."""
+def frames_of(network: PianoNetwork, audio: Tensor) -> list[Frame]:
+    """Everything the decoder sees of a recording, `(samples,)`."""
     transcriber = PianoTranscriber(network, decode_settings(network))
-    audio = torch.from_numpy(read_audio(path))
     rest = transcriber.latency + 2 * network.config.hop
     audio = torch.cat([audio, torch.zeros(rest + -(len(audio) + rest) % network.config.hop)])[None]
     return transcriber.frames(audio)

@@ -32,10 +32,16 @@ class LossConfig:
     """Weight of what is decided after each delay but the main one."""
 
 
-def joint_loss(network: nn.Module, batch: Batch, config: LossConfig) -> Mapping[str, Tensor]:
-    """Losses of a joint network on one batch: named ones of its main delay, the total over all."""
+def joint_loss(
+    network: nn.Module, batch: Batch, config: LossConfig, random: torch.Generator | None = None
+) -> Mapping[str, Tensor]:
+    """Losses of a joint network on one batch: named ones of its main delay, the total over all.
+
+    `random` is what contexts are disturbed by, of networks that have one.
+    """
     assert isinstance(network, PianoNetwork)
-    output = network.from_features(batch.features)
+    context = _context(batch, network.config, random) if network.context is not None else None
+    output = network.from_features(batch.features, context)
     delays, hop = network.config.delays, network.config.hop
     main = _head_loss(output[..., 0, :], batch, config)
     total = main["total"]
@@ -102,14 +108,18 @@ def recursive_loss(network: nn.Module, batch: Batch, random: torch.Generator) ->
     """Losses of a network with recursive context, as published: focal loss plus onset velocities."""
     assert isinstance(network, PianoNetwork)
     states = batch.state.long()
-    context = disturbed(teacher_context(states, batch.velocity, network.config), states, random)
-    output = network.teacher_forced(batch.features, context)
+    output = network.teacher_forced(batch.features, _context(batch, network.config, random))
     logits = output[..., : len(NoteState)].reshape(-1, len(NoteState))
     surprise = F.cross_entropy(logits, states.reshape(-1), reduction="none")
     state = ((1 - torch.exp(-surprise)).square() * surprise).mean()
     error = output[..., len(NoteState)] - batch.velocity
     velocity = (error.square() * _struck(states)).mean()
     return {"total": state + velocity, "state": state, "velocity": velocity}
+
+
+def _context(batch: Batch, config: PianoConfig, random: torch.Generator | None) -> Context:
+    states = batch.state.long()
+    return disturbed(teacher_context(states, batch.velocity, config), states, random)
 
 
 def teacher_context(states: Tensor, velocity: Tensor, config: PianoConfig) -> Context:
@@ -123,7 +133,7 @@ def teacher_context(states: Tensor, velocity: Tensor, config: PianoConfig) -> Co
     return Context(*(torch.cat([torch.zeros_like(v[:, :1]), v[:, :-1]], 1) for v in values))
 
 
-def disturbed(context: Context, states: Tensor, random: torch.Generator) -> Context:
+def disturbed(context: Context, states: Tensor, random: torch.Generator | None = None) -> Context:
     """Teach the network to doubt itself: stray states near notes, durations and velocities off."""
     shape = context.state.shape
     sounds = (states != NoteState.OFF).float().permute(0, 2, 1)

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from inference.features import LogFrequencySpectrogram, MelConfig, MelSpectrogram
-from inference.layers import LstmState, PitchwiseLstm
+from inference.layers import GlobalLstm, LstmState, PitchwiseLstm
 from inference.piano.acoustic import AcousticNet
 from inference.piano.config import PITCHES, NoteState, PianoConfig
 from inference.piano.exchange import Exchange
@@ -79,12 +79,16 @@ class PianoNetwork(Streaming[NetworkState]):
         self.note_acoustic = AcousticNet(config, channels, bins)
         self.context = ContextNet() if config.context else None
         embedding = config.pitch_embedding
-        self.notes = PitchwiseLstm(width + context, config.hidden, config.layers, PITCHES, embedding)
+        self.notes: PitchwiseLstm | GlobalLstm
+        if config.global_units:
+            self.notes = GlobalLstm(width + context, config.hidden, PITCHES, config.global_units)
+        else:
+            self.notes = PitchwiseLstm(width + context, config.hidden, config.layers, PITCHES, embedding)
         self.velocity_acoustic = None if config.joint else AcousticNet(config, channels, bins)
-        self.exchange: nn.Module = nn.Identity()
-        if config.exchange is not None:
-            self.exchange = Exchange(config.hidden, config.exchange)
         if config.joint:
+            self.exchange: nn.Module = nn.Identity()
+            if config.exchange is not None:
+                self.exchange = Exchange(config.hidden, config.exchange)
             hindsight = [max(0, delay - config.delay) // config.hop for delay in config.delays]
             self.heads = nn.ModuleList(DecisionHead(config.hidden, config.outputs, h) for h in hindsight)
         else:
@@ -129,19 +133,38 @@ class PianoNetwork(Streaming[NetworkState]):
             return empty, state._replace(front_end=front)
         heard, acoustic = self.note_acoustic.step(features, state.note_acoustic)
         state = state._replace(front_end=front, note_acoustic=acoustic)
-        if self.velocity_acoustic is None:
-            return self._joint(heard, state)
-        loud, second = self.velocity_acoustic.step(features, state.velocity_acoustic)
-        return self._recursive(heard, loud, state._replace(velocity_acoustic=second))
+        loud: Tensor | None = None
+        if self.velocity_acoustic is not None:
+            loud, second = self.velocity_acoustic.step(features, state.velocity_acoustic)
+            state = state._replace(velocity_acoustic=second)
+        if self.context is None:
+            return self._decide(heard, loud, state)
+        outputs = []
+        for frame in range(heard.shape[1]):
+            around = self.context(state.context)[:, None]
+            now = torch.cat([heard[:, frame : frame + 1], around], -1)
+            output, state = self._decide(now, None if loud is None else loud[:, frame : frame + 1], state)
+            state = state._replace(context=self.follow(state.context, output[:, 0]))
+            outputs.append(output)
+        return torch.cat(outputs, 1), state
 
-    def from_features(self, features: Tensor) -> Tensor:
+    def from_features(self, features: Tensor, context: Context | None = None) -> Tensor:
         """What a joint network decides after every delay, for training.
 
-        From a whole `(batch, frames, windows, bins)` at once; `(batch, frames, 88, delays, outputs)`.
+        From a whole `(batch, frames, windows, bins)` at once, with the context given,
+        `(batch, frames, 88)` each, if it is a recursive one; `(batch, frames, 88, delays, outputs)`.
         """
-        heard = self.note_acoustic(features)
-        hidden = self.exchange(self.notes(heard))
+        hidden = self.hidden(features, context)
         return torch.stack([head(hidden) for head in self.heads], 3)
+
+    def hidden(self, features: Tensor, context: Context | None = None) -> Tensor:
+        """What the heads of a joint network read, `(batch, frames, 88, hidden)`, of whole features."""
+        heard = self.note_acoustic(features)
+        if self.context is not None:
+            assert context is not None
+            heard = torch.cat([heard, self.context(context)], -1)
+        hidden: Tensor = self.exchange(self.notes(heard))
+        return hidden
 
     def teacher_forced(self, features: Tensor, context: Context) -> Tensor:
         """Output for whole features with the context given, `(batch, frames, 88)` each, for training."""
@@ -152,35 +175,25 @@ class PianoNetwork(Streaming[NetworkState]):
         loud = torch.cat([heard.detach(), self.velocity_acoustic(features)], -1)
         return torch.cat([self.note_head(notes), self.velocity_head(self.velocities(loud))], -1)
 
-    def _joint(self, heard: Tensor, state: NetworkState) -> tuple[Tensor, NetworkState]:
+    def _decide(self, heard: Tensor, loud: Tensor | None, state: NetworkState) -> tuple[Tensor, NetworkState]:
+        """Outputs for frames of which the context, if there is one, is already part of `heard`."""
         hidden, notes = self.notes.step(heard, state.notes)
+        if loud is not None:
+            louder, velocities = self.velocities.step(torch.cat([heard, loud], -1), state.velocities)
+            output = torch.cat([self.note_head(hidden), self.velocity_head(louder)], -1)
+            return output, state._replace(notes=notes, velocities=velocities)
         hidden = self.exchange(hidden)
         output, head = self.head.step(hidden, state.head)
         if self.sooner is not None:  # one without hindsight, and so without a state
             output = torch.cat([output, self.heads[self.sooner](hidden)], -1)
         return output, state._replace(notes=notes, head=head)
 
-    def _recursive(self, heard: Tensor, loud: Tensor, state: NetworkState) -> tuple[Tensor, NetworkState]:
-        assert self.context is not None
-        notes, velocities, context = state.notes, state.velocities, state.context
-        outputs = []
-        for frame in range(heard.shape[1]):
-            now = torch.cat([heard[:, frame], self.context(context)], -1)[:, None]
-            hidden, notes = self.notes.step(now, notes)
-            logits = self.note_head(hidden)
-            both = torch.cat([now, loud[:, frame : frame + 1]], -1)
-            hidden, velocities = self.velocities.step(both, velocities)
-            output = torch.cat([logits, self.velocity_head(hidden)], -1)
-            context = self._follow(context, output[:, 0])
-            outputs.append(output)
-        state = state._replace(notes=notes, velocities=velocities, context=context)
-        return torch.cat(outputs, 1), state
-
     def _no_context(self, batch: int) -> Context:
-        zeros = self.note_head.weight.new_zeros(batch, PITCHES)
+        zeros = next(self.parameters()).new_zeros(batch, PITCHES)
         return Context(zeros, zeros, zeros)
 
-    def _follow(self, context: Context, output: Tensor) -> Context:
+    def follow(self, context: Context, output: Tensor) -> Context:
+        """The context of the next frame, after the outputs `(batch, 88, outputs)` of this one."""
         states = output[..., : len(NoteState)].argmax(-1)
         struck = (states == NoteState.ONSET) | (states == NoteState.REONSET)
         held = states == NoteState.SUSTAIN

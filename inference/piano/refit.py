@@ -36,7 +36,7 @@ def refit_velocity(network: PianoNetwork, batches: Iterable[Batch], config: Refi
     rows: list[list[tuple[Array, Array]]] = [[] for _ in network.heads]
     with torch.no_grad():
         for batch in batches:
-            hidden = network.notes(network.note_acoustic(batch.features))
+            hidden = network.hidden(batch.features)
             for found, head, delay in zip(rows, network.heads, network.config.delays, strict=True):
                 assert isinstance(head, DecisionHead)
                 late = (delay - network.config.delay) // network.config.hop

@@ -49,6 +49,13 @@ class PianoRun:
     performances_per_piece: int = 3
     start: str | None = None
     """Shipped name or path of the weights to begin from, instead of from chance."""
+    corpus: Path | None = None
+    """Folder that holds what the run learns from, prepared, if it is not its own."""
+
+    @property
+    def prepared(self) -> Path:
+        """Where the data is, or will be, prepared."""
+        return self.corpus or self.folder
 
 
 def run(settings: PianoRun) -> None:
@@ -56,7 +63,7 @@ def run(settings: PianoRun) -> None:
     settings.folder.mkdir(parents=True, exist_ok=True)
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     prepare(
-        settings.folder,
+        settings.prepared,
         settings.data,
         settings.seed,
         settings.performances_per_piece,
@@ -89,7 +96,9 @@ def _rank(rank: int, settings: PianoRun, meeting: str) -> None:
         network,
         batches,
         lambda net, batch: (
-            joint_loss(net, batch, settings.loss) if config.joint else recursive_loss(net, batch, noise)
+            joint_loss(net, batch, settings.loss, noise)
+            if config.joint
+            else recursive_loss(net, batch, noise)
         ),
         settings.loop,
         settings.folder,
@@ -102,17 +111,17 @@ def _rank(rank: int, settings: PianoRun, meeting: str) -> None:
 
 
 def _batches(settings: PianoRun, network: PianoNetwork, seed: int) -> Iterator[Batch]:
-    mix = diet(settings.folder, settings.data, network, settings.mix, seed)
+    mix = diet(settings.prepared, settings.data, network, settings.mix, seed)
     return iter(DataLoader(mix, batch_size=None, num_workers=1, prefetch_factor=6))
 
 
 def diet(
     folder: Path, data: Path, network: PianoNetwork, mix: MixConfig, seed: int, modelled: float = 0.35
 ) -> Mix:
-    """What a network learns from, out of the data that was prepared in a run's folder.
+    """What a network learns from, out of the data that was prepared in a folder.
 
     Args:
-        folder: of the run.
+        folder: where that is.
         data: has the rooms.
         network: gives the front end and the labels' delay.
         mix: how chunks are made up.

@@ -99,7 +99,7 @@ def run(
     scores: dict[str, list[Scores]] = {}
     notes: dict[str, tuple[Table, Table]] = {}
     for name in sets:
-        for path, reference in _recordings(data / SETS[name]):
+        for path, reference in recordings(data / SETS[name]):
             progress(path.stem)
             audio = read_audio(path)
             if disturb is not None:
@@ -222,7 +222,8 @@ def read_reference(path: Path) -> Table:
     return np.loadtxt(path, comments="#", ndmin=2)[:, :4]
 
 
-def _recordings(folder: Path) -> Iterator[tuple[Path, Table]]:
+def recordings(folder: Path) -> Iterator[tuple[Path, Table]]:
+    """Audio files of a folder, and the notes that they are known to hold."""
     for table in sorted(folder.glob("*.notes.tsv")):
         stem = table.name.removesuffix(".notes.tsv")
         audio = next((p for p in sorted(folder.glob(f"{stem}.*")) if p.suffix != ".tsv"), None)

@@ -21,9 +21,11 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class LoopConfig:
-    """Optimisation and budget. The learning rate follows a cosine over the wall-clock budget."""
+    """Optimisation and budget. The learning rate follows a cosine over the budget."""
 
     minutes: float = 60.0
+    steps: int = 0
+    """Budget in steps, if not 0, instead of the one in minutes."""
     learning_rate: float = 2.5e-3
     weight_decay: float = 1e-2
     warm_up_steps: int = 100
@@ -33,6 +35,10 @@ class LoopConfig:
     log_steps: int = 50
     average_last: float = 0.12
     """Weights are averaged exponentially over about this part of the steps so far."""
+
+    def done(self, progress: Progress) -> float:
+        """The part of the budget that is used, 0..1 and beyond."""
+        return progress.steps / self.steps if self.steps else progress.used_s / (60 * self.minutes)
 
 
 @dataclass(frozen=True)
@@ -77,7 +83,7 @@ def train(
     curve, started = _Curve(folder / "curve.csv", rank), time.monotonic()
     before = saved = progress.used_s
     network.train()
-    while progress.used_s < 60 * config.minutes:
+    while config.done(progress) < 1:
         losses = _gradients(network, optimiser, loss, next(batches), config, progress)
         used = _agree(parameters, config, before + time.monotonic() - started)
         nn.utils.clip_grad_norm_(parameters, config.clip)
@@ -104,7 +110,7 @@ def _gradients(
     config: LoopConfig,
     progress: Progress,
 ) -> dict[str, float]:
-    done = min(1.0, progress.used_s / (60 * config.minutes))
+    done = min(1.0, config.done(progress))
     rate = config.learning_rate * (0.01 + 0.99 * (0.5 + 0.5 * math.cos(math.pi * done)))
     for group in optimiser.param_groups:
         group["lr"] = rate * min(1.0, (progress.steps + 1) / config.warm_up_steps)

@@ -33,6 +33,12 @@ SMALL = {
 }
 
 
+SMALL |= {
+    "light-context": replace(SMALL["light"], context=True, other_delays=()),
+    "light-global-lstm": replace(SMALL["light"], global_units=48, exchange=None),
+}
+
+
 def restless(config, seed=0, scale=40.0):
     """A network with random weights whose decisions change all the time, in evaluation mode."""
     torch.manual_seed(seed)

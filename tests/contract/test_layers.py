@@ -12,6 +12,7 @@ from inference.layers import (
     Delay,
     FrequencyFilm,
     FrequencyTable,
+    GlobalLstm,
     HarmonicGather,
     PitchwiseLstm,
 )
@@ -76,6 +77,17 @@ def test_pitchwise_lstm_is_one_lstm_per_pitch():
     with torch.no_grad():
         expected = torch.stack([plain(x[:, :, pitch])[0] for pitch in range(7)], 2)
         assert torch.allclose(layer(x), expected, atol=1e-6)
+
+
+def test_a_global_lstm_streams_and_lets_pitches_hear_each_other():
+    layer = seeded(lambda: GlobalLstm(5, 8, 7, 6))
+    verify_streaming(layer, lambda n, g: torch.randn(2, n, 7, 5, generator=g), 60)
+    x = torch.randn(1, 20, 7, 5)
+    other = x.clone()
+    other[:, 10, 3] += 1
+    with torch.no_grad():
+        changed = (layer(x) - layer(other)).abs().amax((0, 3)) > 1e-6
+    assert not changed[:10].any() and changed[10:].all()
 
 
 def test_marks_tell_pitches_apart():

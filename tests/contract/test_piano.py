@@ -18,7 +18,7 @@ from inference.piano.config import (
     NoteState,
 )
 from inference.piano.exchange import Exchange
-from inference.piano.network import PianoNetwork
+from inference.piano.network import Context, PianoNetwork
 from inference.streaming import verify_streaming
 from tests.contract.networks import SMALL, noise, restless
 
@@ -155,9 +155,10 @@ def test_a_network_gives_a_frame_per_hop(name):
     assert y.shape == (1, 4, PITCHES, network.config.outputs) and torch.isfinite(y).all()
 
 
-def test_the_recursive_context_matters():
+@pytest.mark.parametrize("name", ["par", "light-context"])
+def test_the_recursive_context_matters(name):
     """What a network decided in one frame changes the next."""
-    network = restless(SMALL["par"])
+    network = restless(SMALL[name])
     x = noise(64 * 40, torch.Generator().manual_seed(3))[:1]
     with torch.no_grad():
         _, state = network.step(x[:, :1_280], network.init_state(1))
@@ -172,11 +173,31 @@ def test_every_weight_learns(name):
     network = restless(SMALL[name]).train()
     # The recursive networks learn with the context given; their whole path is covered by `forward`.
     audio = noise(80 * 20, torch.Generator().manual_seed(0))
-    every_head = network.config.joint
+    every_head = network.config.joint and not network.config.context
     output = network.from_features(network.front_end(audio)) if every_head else network(audio)
     output.square().sum().backward()
     idle = [key for key, p in network.named_parameters() if p.grad is None or not p.grad.abs().sum() > 0]
     assert not [key for key in idle if not key.startswith("context.")], idle
+
+
+def test_a_joint_network_learns_with_the_context_it_would_give_itself():
+    """Given its own decisions as context, a whole recording is decided as it is frame by frame."""
+    network = restless(SMALL["light-context"])
+    audio = noise(30 * network.config.hop, torch.Generator().manual_seed(4))
+    with torch.no_grad():
+        expected, context, told = network(audio), network.init_state(2).context, []
+        for frame in range(expected.shape[1]):
+            told.append(context)
+            context = network.follow(context, expected[:, frame])
+        own = Context(*(torch.stack(values, 1) for values in zip(*told, strict=True)))
+        found = network.from_features(network.front_end(audio), own)[..., 0, :]
+    assert own.state.unique().numel() >= 3
+    assert torch.allclose(found, expected, atol=1e-4)
+
+
+def test_context_is_of_one_delay():
+    with pytest.raises(ValueError, match="other_delays"):
+        replace(LIGHT, context=True)
 
 
 def test_a_step_decides_after_the_chosen_delay():

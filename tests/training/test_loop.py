@@ -3,6 +3,7 @@
 import csv
 import itertools
 import time
+from dataclasses import replace
 
 import pytest
 import torch
@@ -65,6 +66,12 @@ def test_training_goes_on_where_it_stopped(tmp_path, slowly):
     assert second.steps > first.steps and second.used_s >= 1
     third = train(network(), iter([]), loss, config(1 / 60), tmp_path, 1.0)
     assert third == second, "a run whose budget is used ends at once"
+
+
+def test_a_budget_may_be_of_steps(tmp_path):
+    settings = LoopConfig(minutes=0, steps=30, learning_rate=0.05, ranks=1, log_steps=10, warm_up_steps=1)
+    assert train(network(), batches(), loss, replace(settings, steps=10), tmp_path, 1.0).steps == 10
+    assert train(network(), batches(), loss, settings, tmp_path, 1.0).steps == 30
 
 
 def test_weights_of_the_end_are_averages(tmp_path):

@@ -144,7 +144,7 @@ def test_each_delay_learns_what_happened_that_long_ago():
     class Told(PianoNetwork):
         late = (0, -3, 5)
 
-        def from_features(self, features):
+        def from_features(self, features, context):
             # Each head says what was true so many frames ago, or will be.
             moved = [torch.roll(exact, late, 1) for late in self.late]
             return torch.stack(moved, 3).requires_grad_()
