@@ -129,6 +129,9 @@ def test_measures_know_their_target_and_their_baseline():
     faster = Measure("y", 14, "x", 15, lower=False)
     assert not faster.reached and faster.worse_than(20) and not faster.worse_than(15)
     assert Measure("z", 1e9, "").reached
+    assert slower.row == ["x", "1.3 ms", "<= 1, missed"] and faster.row == ["y", "14 x", ">= 15, missed"]
+    assert Measure("z", 1 / 3, "").row == ["z", "0.333", ""]
+    assert Measure("z", 2, "s", 3).row == ["z", "2 s", "<= 3"]
 
 
 def test_baseline_round_trip_and_comparison(tmp_path, monkeypatch, capsys):
@@ -139,7 +142,13 @@ def test_baseline_round_trip_and_comparison(tmp_path, monkeypatch, capsys):
     path = tmp_path / "before.json"
     assert cli.run(["bench", "--save", str(path)]) == 0
     assert bench.read_baseline(path) == {"step": 10.0, "bounce": 30.0}
+    capsys.readouterr()
     assert cli.run(["bench", "--baseline", str(path)]) == 0
+    assert capsys.readouterr().out.splitlines() == [
+        "measure  value  target  before",
+        "step     10 ms  <= 20   10",
+        "bounce   30 x           30",
+    ]
     measured.measures[0] = Measure("step", 13.0, "ms", 20.0)
     capsys.readouterr()
     assert cli.run(["bench", "--baseline", str(path), "--json"]) == 1
