@@ -51,16 +51,6 @@ def take(tmp_path, monkeypatch):
     return path
 
 
-@pytest.fixture
-def call(capsys):
-    def call(*arguments):
-        code = cli.run([str(argument) for argument in arguments])
-        captured = capsys.readouterr()
-        return code, captured.out, captured.err
-
-    return call
-
-
 def messages(path):
     return [m for m in mido.MidiFile(path) if not m.is_meta]
 
