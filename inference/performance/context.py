@@ -90,13 +90,14 @@ def bar_of(tokens: NDArray[np.integer]) -> Ints:
 
 
 def bars_left(total: int, bar: Ints) -> Ints:
-    """`left_class` of each of the bars, counted from 0, of which there are `total`."""
-    return np.array([left_class(total - index) for index in bar.tolist()], np.int64)
+    """Classes from 1: this is the last bar, the last but one, one of the last 4, 8, ..."""
+    far: Ints = np.ceil(np.log2(np.maximum(total - bar, 1))).astype(np.int64)
+    return 1 + np.minimum(far, LEFT - 2)
 
 
 def left_class(bars: int) -> int:
-    """How many bars are left, this one counted, as a class from 1: 1, 2, up to 4, up to 8, ..."""
-    return 1 + min((max(bars, 1) - 1).bit_length(), LEFT - 2)
+    """`bars_left` of one bar, from the last of which there are `bars`, itself counted."""
+    return int(bars_left(bars, np.zeros(1, np.int64))[0])
 
 
 def surroundings(tokens: NDArray[np.integer], total: int, lags: Sequence[int]) -> Surroundings:
