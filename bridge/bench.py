@@ -40,6 +40,14 @@ class Measure:
             return True
         return self.value <= self.target if self.lower else self.value >= self.target
 
+    @property
+    def row(self) -> list[str]:
+        """Name, value and target, to be printed."""
+        target = ""
+        if self.target is not None:
+            target = f"{'<=' if self.lower else '>='} {self.target:.3g}{'' if self.reached else ', missed'}"
+        return [self.name, f"{self.value:.3g} {self.unit}".rstrip(), target]
+
     def worse_than(self, baseline: float) -> bool:
         """Whether it is clearly worse than an earlier value."""
         if self.lower:

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
-from pathlib import Path
-from tempfile import TemporaryDirectory
+from dataclasses import dataclass, field
 from typing import BinaryIO
 
-from bridge.errors import LinkError, SidecarMissing, UsageError
+from bridge.errors import SidecarMissing, UsageError
 from bridge.midi_port import LivePort
-from bridge.sidecar.server import Server
+from bridge.sidecar.private import private_sidecar
 from bridge.sidecar.settings import ServeSettings
 from bridge.studio.audio import Audio, AudioSource
 from bridge.wire import protocol as wire
@@ -34,7 +31,6 @@ from inference.events import (
 
 BLOCK = 512
 """Samples of a block, as a host would have them."""
-READY_S = 60.0
 CHANNELS, RATES = 8, (8_000, 384_000)
 PLAYING = wire.Transport(playing=True)
 
@@ -126,40 +122,6 @@ def sidecar(presets: Sequence[str], *, private: bool = False) -> Iterator[tuple[
         return
     with private_sidecar(ServeSettings(presets=tuple(presets), freeze=False)) as connection:
         yield connection, True
-
-
-@contextmanager
-def private_sidecar(settings: ServeSettings) -> Iterator[Connection]:
-    """A sidecar on a thread, with keys and folders that nobody else knows."""
-    with TemporaryDirectory(prefix="dawbridge-") as folder:
-        runtime, data = Path(folder) / "run", Path(folder) / "data"
-        server = Server(replace(settings, runtime_folder=runtime, data_folder=data))
-        connections: list[Connection] = []
-        failed: list[BaseException] = []
-        ready = threading.Event()
-
-        def connected(connection: Connection) -> None:
-            connections.append(connection)
-            ready.set()
-
-        def serve() -> None:
-            try:
-                server.run(connected)
-            except BaseException as error:
-                failed.append(error)
-            ready.set()
-
-        thread = threading.Thread(target=serve, name="dawbridge-sidecar")
-        thread.start()
-        try:
-            if not ready.wait(READY_S):
-                raise LinkError("the sidecar does not get ready", remedy="Run: dawbridge doctor")
-            if failed:
-                raise failed[0]
-            yield connections[0]
-        finally:
-            server.stop()
-            thread.join()
 
 
 def from_wire(events: wire.Events) -> Events:

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
 from bridge.commands import output
 from bridge.commands.group import SETTINGS, LateGroup
 from bridge.commands.options import FILE, json_option
-
-if TYPE_CHECKING:
-    from bridge.bench import Measure
 
 COLORS = {"ok": "green", "warn": "yellow", "fail": "red"}
 HERE = "bridge.commands.about:"
@@ -173,17 +170,10 @@ def bench(
     if json_output:
         output.as_json({**result.as_dict(), "worse": worse})
     else:
-        output.table([["measure", "value", "target", "before"], *[_row(m, before) for m in result.measures]])
+        earlier = {name: f"{value:.3g}" for name, value in before.items()}
+        rows = [[*measure.row, earlier.get(measure.name, "")] for measure in result.measures]
+        output.table([["measure", "value", "target", "before"], *rows])
         output.talk(", ".join(f"{key} {value}" for key, value in result.machine.items()))
     for name in worse:
         output.talk(f"worse than before: {name}")
     return int(bool(worse))
-
-
-def _row(measure: Measure, before: dict[str, Any]) -> list[str]:
-    target = ""
-    if measure.target is not None:
-        sign = "<=" if measure.lower else ">="
-        target = f"{sign} {measure.target:g}{'' if measure.reached else '  missed'}"
-    earlier = f"{before[measure.name]:.3g}" if measure.name in before else ""
-    return [measure.name, f"{measure.value:.3g} {measure.unit}".rstrip(), target, earlier]

@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
 from bridge.commands import output
 from bridge.commands.group import SETTINGS, LateGroup
 from bridge.commands.options import json_option
-
-if TYPE_CHECKING:
-    from bridge.bench import Measure
 
 HERE = "bridge.commands.plugin:"
 PLUGIN = {
@@ -104,10 +100,5 @@ def bench(seconds: float, json_output: bool) -> int:
     if json_output:
         output.as_json({m.name: {"value": m.value, "unit": m.unit, "target": m.target} for m in measures})
     else:
-        rows = [[m.name, f"{m.value:.3g} {m.unit}", "" if m.target is None else _target(m)] for m in measures]
-        output.table([["measure", "value", "target"], *rows])
+        output.table([["measure", "value", "target"], *[measure.row for measure in measures]])
     return int(not all(measure.reached for measure in measures))
-
-
-def _target(measure: Measure) -> str:
-    return f"{'<=' if measure.lower else '>='} {measure.target:.3g}" + ("" if measure.reached else ", missed")

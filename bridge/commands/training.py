@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 import click
 
@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from inference.training.played import PlayedScores
     from inference.training.scores import Scores
 
-K = TypeVar("K")
 HERE = "bridge.commands.training:"
 SYSTEM = click.Choice(["piano", "rhythm", "performance"])
 TRAIN = {
@@ -175,36 +174,25 @@ def evaluate(
         raise UsageError(f"{special[0]} only prints its table", remedy="Leave out --out and --plot")
     if len(special) > 1:
         raise UsageError(f"{' and '.join(special)} are tables of their own", remedy="Ask for one of them")
+    chosen = sets or tuple(evaluation.SETS)
     try:
         if soundfont is not None:
             _print_played(played.run(data, soundfont, weights, chunk_ms=chunk_ms, progress=talk), json_output)
             return
-        if robustness:
-            found = evaluation.robustness(
-                data,
-                weights,
-                chunk_ms=chunk_ms,
-                sets=sets or tuple(evaluation.SETS),
-                progress=talk,
-            )
-            _print_tables(found, evaluation.robustness_table, json_output)
-            return
-        if latencies:
-            heard = evaluation.latencies(
-                data,
-                weights,
-                chunk_ms=chunk_ms,
-                sets=sets or tuple(evaluation.SETS),
-                progress=talk,
-            )
-            _print_tables(heard, evaluation.latency_table, json_output)
-            return
+        for wanted, measure, table in (
+            (robustness, evaluation.robustness, evaluation.robustness_table),
+            (latencies, evaluation.latencies, evaluation.latency_table),
+        ):
+            if wanted:
+                found = measure(data, weights, chunk_ms=chunk_ms, sets=chosen, progress=talk)
+                _print_tables(found, table, json_output)
+                return
         report = evaluation.run(
             data,
             out,
             weights,
             chunk_ms=chunk_ms,
-            sets=sets or tuple(evaluation.SETS),
+            sets=chosen,
             plot=plots,
             decision_ms=decision_ms,
             progress=talk,
@@ -233,8 +221,8 @@ def _check_decision(decision_ms: float, weights: str | None) -> None:
 
 
 def _print_tables(
-    found: Mapping[K, dict[str, list[Scores]]],
-    table: Callable[[dict[K, dict[str, list[Scores]]], str], str],
+    found: dict[str, dict[str, list[Scores]]],
+    table: Callable[[dict[str, dict[str, list[Scores]]], str], str],
     json_output: bool,
 ) -> None:
     from dataclasses import asdict
@@ -243,7 +231,7 @@ def _print_tables(
         output.as_json({d: {n: [asdict(s) for s in rows] for n, rows in s.items()} for d, s in found.items()})
         return
     for name in next(iter(found.values())):
-        output.data(f"{name}\n\n{table(dict(found), name)}\n")
+        output.data(f"{name}\n\n{table(found, name)}\n")
 
 
 def _print_played(found: list[PlayedScores], json_output: bool) -> None:

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import tempfile
-import threading
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from bridge.errors import LinkError
-from bridge.sidecar.server import Server
+from bridge.sidecar.private import private_sidecar
 from bridge.sidecar.settings import ServeSettings
 from bridge.wire import protocol as wire
 from bridge.wire.blocks import Block
@@ -56,43 +53,10 @@ def round_trip(count: int = 1_000, samples: int = 128, rate: int = 48_000) -> di
     Returns:
         Quantile (0.5, 0.9, 0.99, 1.0) -> milliseconds between sending a block and holding its answer.
     """
-    with tempfile.TemporaryDirectory() as folder:
-        server = Server(_settings(Path(folder)))
-        connections: list[Connection] = []
-        ready = threading.Event()
-        failed: list[BaseException] = []
-
-        def serve() -> None:
-            try:
-                server.run(connected)
-            except BaseException as error:
-                failed.append(error)
-            ready.set()
-
-        def connected(connection: Connection) -> None:
-            connections.append(connection)
-            ready.set()
-
-        thread = threading.Thread(target=serve, name="dawbridge-bench")
-        thread.start()
-        try:
-            ready.wait()
-            if failed:
-                raise failed[0]
-            times = _times(connections[0], count, samples, rate)
-        finally:
-            server.stop()
-            thread.join()
+    settings = ServeSettings(make_transcriber=lambda _preset: Deaf(), freeze=False)
+    with private_sidecar(settings) as connection:
+        times = _times(connection, count, samples, rate)
     return {q: float(np.quantile(times, q)) for q in QUANTILES}
-
-
-def _settings(folder: Path) -> ServeSettings:
-    return ServeSettings(
-        make_transcriber=lambda _preset: Deaf(),
-        freeze=False,
-        runtime_folder=folder / "run",
-        data_folder=folder / "data",
-    )
 
 
 def _times(connection: Connection, count: int, samples: int, rate: int) -> list[float]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import threading
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +14,7 @@ import numpy as np
 from bridge import presets
 from bridge.errors import BridgeError, EngineError, PresetError
 from bridge.presets import InstrumentPreset, Preset
-from bridge.sidecar.jobs import Hearing, Samples
+from bridge.sidecar.jobs import Hearing, Samples, StreamMaker
 from bridge.sidecar.player import NAME, Piece, Player
 from bridge.sidecar.session import Terms
 from bridge.voicing import midi_velocity
@@ -95,10 +95,13 @@ class Engine:
         key = (contents,) if contents else tuple(names) or self.defaults
         with self._opening:
             if key not in self._opened:
-                preset = presets.by_value(contents) if contents else self.load(key)
+                preset = self._preset(key, contents)
                 self._opened[key] = preset, self._transcriber(preset)
                 self.systems = tuple(sorted({opened.system.name for opened, _ in self._opened.values()}))
             return self._opened[key]
+
+    def _preset(self, names: Sequence[str], contents: str) -> Preset:
+        return presets.by_value(contents) if contents else self.load(names)
 
     def _transcriber(self, preset: Preset) -> Any:
         try:
@@ -118,27 +121,14 @@ class Engine:
             return self._play(hello)
         preset, transcriber = self.open(hello.presets, hello.contents)
         make_stream = partial(_ear, transcriber, hello.rate, hello.channels, preset)
-        parts = make_stream(0).stream.latency
-        budget_ms = preset.latency.budget_ms
-        return Terms(
-            make_stream=make_stream,
-            latency=wire.Latency(
-                hello.max_block,
-                parts.resampler,
-                parts.network,
-                parts.chunk,
-                math.ceil((budget_ms or 0) * hello.rate / 1000),
-            ),
-            credit=_credit(hello),
-            budget_us=None if budget_ms is None else round(budget_ms * 1000),
+        return replace(
+            _terms(hello, preset, make_stream, **asdict(make_stream(0).stream.latency)),
             drop_late=preset.latency.when_late == "drop",
             presets=hello.presets or self.defaults,
             contents=presets.contents(preset),
             systems=(preset.system.name,),
             weights=preset.system.weights or "",
             alignment=preset.latency.alignment,
-            instrument=_instrument(preset.instrument),
-            voicing=preset.instrument,
         )
 
     def _plays(self, hello: wire.Hello) -> bool:
@@ -153,20 +143,9 @@ class Engine:
                 "this sidecar has nothing to play", remedy="Start it with: dawbridge serve --play FILE"
             )
         names = [name for name in hello.presets if name != NAME] or self.defaults
-        preset = presets.by_value(hello.contents) if hello.contents else self.load(names)
-        budget_ms = preset.latency.budget_ms
-        budget = math.ceil((budget_ms or 0) * hello.rate / 1000)
+        terms = _terms(hello, self._preset(names, hello.contents), partial(Player, self.piece, hello.rate))
         self.systems = tuple(sorted({*self.systems, NAME}))
-        return Terms(
-            make_stream=partial(Player, self.piece, hello.rate),
-            latency=wire.Latency(block=hello.max_block, budget=budget),
-            credit=_credit(hello),
-            budget_us=None if budget_ms is None else round(budget_ms * 1000),
-            presets=hello.presets or (NAME,),
-            systems=(NAME,),
-            instrument=_instrument(preset.instrument),
-            voicing=preset.instrument,
-        )
+        return replace(terms, presets=hello.presets or (NAME,), systems=(NAME,))
 
     def prepare(self, threads: int | None, warm_up: bool) -> None:
         """Open the default presets, on each thread that will step them.
@@ -198,8 +177,18 @@ def _is_system(name: str) -> bool:
         return False
 
 
-def _credit(hello: wire.Hello) -> int:
-    return max(LEAST_CREDIT, math.ceil(CREDIT_S * hello.rate / hello.max_block))
+def _terms(hello: wire.Hello, preset: Preset, make_stream: StreamMaker, **parts: int) -> Terms:
+    """What every session gets: `parts` are those of the latency that the stream itself has."""
+    budget_ms = preset.latency.budget_ms
+    budget = math.ceil((budget_ms or 0) * hello.rate / 1000)
+    return Terms(
+        make_stream=make_stream,
+        latency=wire.Latency(block=hello.max_block, budget=budget, **parts),
+        credit=max(LEAST_CREDIT, math.ceil(CREDIT_S * hello.rate / hello.max_block)),
+        budget_us=None if budget_ms is None else round(budget_ms * 1000),
+        instrument=_instrument(preset.instrument),
+        voicing=preset.instrument,
+    )
 
 
 def _ear(transcriber: Any, rate: int, channels: int, preset: Preset, origin: int) -> Ear:

@@ -22,6 +22,7 @@ from bridge.studio.render import (
     BUILT_IN,
     checked_rate,
     checked_suffix,
+    counted,
     open_piano,
     render_preset,
     sound,
@@ -78,25 +79,13 @@ def render_loud(
         effects = Room(rate, preset.room, preset.level_db, limit=False)
         with closing(open_piano(preset, rate)) as player:
             blocks = sound(content, player, effects, preset.tail_s)
-            audio = _stored(_counted(blocks, rate, content.length, progress), store)
+            audio = _stored(counted(blocks, rate, content.length, progress), store)
         count = len(audio)
         found = loudness_of(audio, rate)
         gain = 0.0 if found < SILENCE_LUFS else target - found
         gain = float(np.clip(preset.level_db + gain, -60, LARGEST_GAIN_DB)) - preset.level_db
-        write_audio(out, _levelled(audio, Room(rate, level_db=gain), round(BLOCK_S * rate)), rate, count)
+        write_audio(out, _levelled(audio, Room(rate, level_db=gain), round(BLOCK_S * rate)), rate)
     return LoudReport(out, count / rate, found + gain, gain, time.perf_counter() - begin)
-
-
-def _counted(
-    blocks: Iterable[Audio], rate: int, length: int, progress: Callable[[float, float], None] | None
-) -> Iterator[Audio]:
-    """The blocks, and word of how far they go."""
-    count = 0
-    for block in blocks:
-        yield block
-        count += block.shape[1]
-        if progress:
-            progress(count / rate, length / rate)
 
 
 def _stored(blocks: Iterable[Audio], store: IO[bytes]) -> np.ndarray:

@@ -104,7 +104,7 @@ def render(
     effects = Room(rate, preset.room, preset.level_db)
     with closing(open_piano(preset, rate)) as player:
         blocks = sound(content, player, effects, preset.tail_s)
-        peak, count = write_audio(out, blocks, rate, content.length, progress)
+        peak, count = write_audio(out, counted(blocks, rate, content.length, progress), rate)
     return RenderReport(
         out,
         count / rate,
@@ -116,21 +116,32 @@ def render(
     )
 
 
-def write_audio(
-    out: Path,
-    blocks: Iterable[Audio],
-    rate: int,
-    length: int,
-    progress: Callable[[float, float], None] | None = None,
-) -> tuple[float, int]:
+def counted(
+    blocks: Iterable[Audio], rate: int, length: int, progress: Callable[[float, float], None] | None
+) -> Iterator[Audio]:
+    """The blocks `(2, samples)`, and word of how far they go.
+
+    Args:
+        blocks: in order.
+        rate: Hz.
+        length: samples of music, as `progress` is told.
+        progress: called with seconds done and seconds of music once a block is dealt with.
+    """
+    count = 0
+    for block in blocks:
+        yield block
+        count += block.shape[1]
+        if progress:
+            progress(count / rate, length / rate)
+
+
+def write_audio(out: Path, blocks: Iterable[Audio], rate: int) -> tuple[float, int]:
     """Write blocks `(2, samples)` to a file of 24 bits; returns their peak and how many samples they were.
 
     Args:
         out: the audio file; its ending names the format.
         blocks: in order.
         rate: Hz.
-        length: samples of music, as `progress` is told.
-        progress: called with seconds done and seconds of music after each block.
     """
     peak, count = 0.0, 0
     with (
@@ -141,8 +152,6 @@ def write_audio(
         for block in blocks:
             file.write(block)
             peak, count = max(peak, float(np.abs(block).max(initial=0.0))), count + block.shape[1]
-            if progress:
-                progress(count / rate, length / rate)
     return peak, count
 
 

@@ -70,7 +70,7 @@ def check_score_name(path: Path) -> None:
     if path.is_dir():
         raise UsageError(f"{path} is a folder", remedy="Give the name of a file")
     with _partitura("or leave out --score"):
-        notation.library()
+        notation.partitura()
 
 
 def write_score(path: Path, score: Score) -> None:
@@ -135,7 +135,7 @@ def _read_musicxml(path: Path) -> ReadScore:
     if not path.is_file():
         raise InputError(f"there is no score {path}", remedy="Check the path")
     with _partitura("or give the score as MIDI"):
-        notation.library()
+        notation.partitura()
     try:
         score, _ = notation.read(str(path))
     # What partitura raises for files that are damaged is not written down, and is of every kind.

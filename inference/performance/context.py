@@ -95,6 +95,11 @@ def bars_left(total: int, bar: Ints) -> Ints:
     return 1 + np.minimum(far, LEFT - 2)
 
 
+def left_class(bars: int) -> int:
+    """`bars_left` of one bar, from the last of which there are `bars`, itself counted."""
+    return int(bars_left(bars, np.zeros(1, np.int64))[0])
+
+
 def surroundings(tokens: NDArray[np.integer], total: int, lags: Sequence[int]) -> Surroundings:
     """What the steps of a window (steps, 4) that begins with a bar know; `total` bars are to come."""
     steps = len(tokens)
@@ -184,8 +189,3 @@ class Trail:
             left,
             [*self._classes[0], *self._classes[1]],
         )
-
-
-def left_class(bars: int) -> int:
-    """`bars_left` of one bar, from the last of which there are `bars`, itself counted."""
-    return 1 + min((max(bars, 1) - 1).bit_length(), LEFT - 2)

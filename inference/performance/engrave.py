@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from inference.performance import keys
-from inference.performance.notation import library
+from inference.performance.notation import partitura
 from inference.performance.score import TICKS, Floats, Ints, Score, ended
 
 DIVISIONS = 20 * TICKS
@@ -30,14 +30,14 @@ def musicxml(score: Score) -> bytes:
     Raises:
         ModuleNotFoundError: partitura is not installed.
     """
-    partitura = library()
+    package = partitura()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of how it guesses at tuplets
-        return bytes(partitura.save_musicxml(_part(partitura, score), None))
+        return bytes(package.save_musicxml(_part(package, score), None))
 
 
-def _part(partitura: Any, score: Score) -> Any:
-    kinds = partitura.score
+def _part(package: Any, score: Score) -> Any:
+    kinds = package.score
     part = kinds.Part("P1", part_name="Piano", quarter_duration=DIVISIONS)
     begin, length = (np.rint(x * DIVISIONS).astype(np.int64) for x in (score.onset, score.duration))
     length = ended(begin, length, score.pitch)
@@ -55,7 +55,7 @@ def _part(partitura: Any, score: Score) -> Any:
         if meter is not None:
             part.add(kinds.TimeSignature(*meter), at)
     staff = np.where(score.pitch >= MIDDLE, 1, 2)
-    spelled = partitura.musicanalysis.estimate_spelling(_table(score, begin, length))
+    spelled = package.musicanalysis.estimate_spelling(_table(score, begin, length))
     voice = voices(begin, length, staff)
     for index, name in enumerate(spelled):
         about = {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import warnings
+from importlib import import_module
 from typing import Any
 
 import numpy as np
@@ -29,8 +30,8 @@ LOUD = ("sf", "sfz", "fz", "sffz", "rf", "rfz", "fp", "sfp")
 """Marks that hold for one onset."""
 
 
-def library() -> Any:
-    """Partitura, without what plays its scores: on import that would fetch a SoundFont.
+def partitura() -> Any:
+    """The package, without what plays its scores: on import that would fetch a SoundFont.
 
     Raises:
         ModuleNotFoundError: partitura is not installed.
@@ -43,13 +44,13 @@ def library() -> Any:
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # of what it imports in turn
-                import partitura  # noqa: F401
+                import_module("partitura")
         finally:
             if before is missing:
                 del sys.modules[hidden]
             else:
                 sys.modules[hidden] = before  # type: ignore[assignment]
-    return sys.modules["partitura"]
+    return import_module("partitura")
 
 
 def read(path: str) -> tuple[Score, Floats]:
@@ -59,7 +60,7 @@ def read(path: str) -> tuple[Score, Floats]:
         ModuleNotFoundError: partitura is not installed.
         Exception: of any kind, if the file is damaged; partitura promises nothing narrower.
     """
-    load = library().load_musicxml
+    load = partitura().load_musicxml
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         return score_of(load(path))
@@ -74,7 +75,7 @@ def score_of(notation: Any) -> tuple[Score, Floats]:
     Raises:
         ValueError: it holds no notes.
     """
-    kinds = library().score
+    kinds = partitura().score
     part = kinds.unfold_part_maximal(kinds.merge_parts(notation.parts))
     table = part.note_array(include_grace_notes=True)
     if not len(table):

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from inference.performance.score import Floats, Ints, Performance, Score
+from inference.performance.score import Floats, Performance, Score
 
 SPREAD_S = 0.12
 """A chord that is broken over more than this begins at its median note."""
@@ -99,23 +99,19 @@ def onset_times(score: Score, played: Performance) -> Floats:
 
 def time_of(beats: Floats, score: Score, times: Floats) -> Floats:
     """Seconds of positions in beats, between and beyond the onsets of the score at `times`."""
-    onsets = score.onsets
-    if len(onsets) < 2:
-        moved: Floats = times[0] + 0.5 * (beats - onsets[0])
-        return moved
-    where = np.clip(np.searchsorted(onsets, beats, "right") - 1, 0, len(onsets) - 2)
-    slope = np.diff(times) / np.diff(onsets)
-    line: Floats = times[where] + slope[where] * (beats - onsets[where])
-    return line
+    return _along(beats, score.onsets, times, 0.5)
 
 
 def beat_of(seconds: Floats, score: Score, times: Floats) -> Floats:
     """Positions in beats of times in seconds; the inverse of `time_of`."""
-    onsets = score.onsets
-    if len(onsets) < 2:
-        back: Floats = onsets[0] + 2 * (seconds - times[0])
-        return back
-    where: Ints = np.clip(np.searchsorted(times, seconds, "right") - 1, 0, len(onsets) - 2)
-    slope = np.diff(onsets) / np.diff(times)
-    line: Floats = onsets[where] + slope[where] * (seconds - times[where])
+    return _along(seconds, times, score.onsets, 2.0)
+
+
+def _along(x: Floats, at: Floats, values: Floats, slope: float) -> Floats:
+    """The line through `values` at rising places `at`, its ends drawn on; with `slope` if it is a point."""
+    if len(at) < 2:
+        only: Floats = values[0] + slope * (x - at[0])
+        return only
+    where = np.clip(np.searchsorted(at, x, "right") - 1, 0, len(at) - 2)
+    line: Floats = values[where] + (np.diff(values) / np.diff(at))[where] * (x - at[where])
     return line

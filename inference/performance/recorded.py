@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Callable
 from typing import cast
 
 import torch
 from torch import Tensor, nn
-from torch.jit._trace import TracerWarning
 
 from inference.performance.attention import Cache
 from inference.performance.orthogonal import Choose, Memory, OrthogonalDecoder
+from inference.recording import Recording, record
 
 Layers = tuple[Cache, ...]
 
@@ -89,24 +87,13 @@ def _layers(flat: tuple[Tensor, ...]) -> Layers:
     return tuple(Cache(*flat[place : place + 2]) for place in range(0, len(flat), 2))
 
 
-def _call(recording: Callable[..., tuple[Tensor, ...]], x: Tensor, layers: Layers) -> tuple[Tensor, Layers]:
+def _call(recording: Recording, x: Tensor, layers: Layers) -> tuple[Tensor, Layers]:
     first, *flat = recording(x, *_flat(layers))
     return first, _layers(tuple(flat))
 
 
-def _record(
-    module: nn.Module, decoder: OrthogonalDecoder, layers: int, seen: int
-) -> Callable[..., tuple[Tensor, ...]]:
+def _record(module: nn.Module, decoder: OrthogonalDecoder, layers: int, seen: int) -> Recording:
     """A recording, made with as many steps `seen` as there may always be, or for any number of them."""
     like = decoder.start(2).layers[0].keys
     caches = [like.new_zeros(2, like.shape[1], seen, like.shape[3]) for _ in range(2 * layers)]
-    x = torch.zeros(2, 1, decoder.config.width)
-    with torch.no_grad(), warnings.catch_warnings():
-        # Deprecated in favour of torch.compile, which needs a C++ compiler on the user's machine.
-        warnings.simplefilter("ignore", DeprecationWarning)
-        warnings.simplefilter("ignore", TracerWarning)
-        traced = torch.jit.trace(module.eval(), (x, *caches), check_trace=False)  # type: ignore[no-untyped-call]
-        recording: Callable[..., tuple[Tensor, ...]] = torch.jit.freeze(traced, optimize_numerics=False)
-        for _ in range(3):  # its first calls are slow: they profile
-            recording(x, *caches)
-    return recording
+    return record(module, torch.zeros(2, 1, decoder.config.width), *caches)

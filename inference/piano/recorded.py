@@ -7,15 +7,14 @@ time. Results are the same to the bit; a test compares them.
 from __future__ import annotations
 
 import threading
-import warnings
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.jit._trace import TracerWarning
 
 from inference.piano.network import NetworkState, PianoNetwork
+from inference.recording import Recording, record
 from inference.streaming import leaves, with_leaves
 
 Tensors = tuple[Tensor, ...]
@@ -59,7 +58,7 @@ class RecordedStep:
     ) -> None:
         self.network, self.view = network, view
         self._like = network.init_state(1)
-        self._recordings: dict[int, Callable[..., tuple[Tensor, ...]]] = {}
+        self._recordings: dict[int, Recording] = {}
         self._lock = threading.Lock()
 
     def init_state(self) -> Tensors:
@@ -74,7 +73,8 @@ class RecordedStep:
             return self.view(output), tuple(leaves(after))
         with self._lock:
             if samples not in self._recordings:
-                self._recordings[samples] = _record(_Flat(self.network, self._like, self.view), samples)
+                example = torch.zeros(2, samples), *leaves(self.network.init_state(2))
+                self._recordings[samples] = record(_Flat(self.network, self._like, self.view), *example)
         seen, *rest = self._recordings[samples](audio, *state)
         return seen, tuple(rest)
 
@@ -85,26 +85,7 @@ class _Flat(nn.Module):
     def __init__(self, network: PianoNetwork, like: NetworkState, view: Callable[[Tensor], Tensor]) -> None:
         super().__init__()
         self.network, self.like, self.view = network, like, view
-        self.eval()
 
     def forward(self, audio: Tensor, *state: Tensor) -> Tensors:
         output, after = self.network.step(audio, with_leaves(self.like, state))
         return (self.view(output), *leaves(after))
-
-
-def _record(flat: _Flat, samples: int) -> Callable[..., Tensors]:
-    state = leaves(flat.network.init_state(2))
-    audio = torch.zeros(2, samples)
-    with torch.no_grad(), warnings.catch_warnings():
-        # Deprecated in favour of torch.compile, which needs a C++ compiler on the user's machine;
-        # and the branches it warns of depend on the piece's length only, which is fixed here.
-        warnings.simplefilter("ignore", DeprecationWarning)
-        warnings.simplefilter("ignore", TracerWarning)
-        flat(audio, *state)  # what depends on weights alone is computed here, not recorded
-        recording: Callable[..., Tensors]
-        traced = torch.jit.trace(flat, (audio, *state), check_trace=False)  # type: ignore[no-untyped-call]
-        # Without looking its weights up; what would change results by rounding is left alone.
-        recording = torch.jit.freeze(traced, optimize_numerics=False)
-        for _ in range(3):  # its first calls are slow: they profile
-            recording(audio, *state)
-    return recording

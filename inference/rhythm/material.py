@@ -89,19 +89,19 @@ def hear(listener: RhythmListener, audio: Floats, notes: Sequence[Note] | None =
     Args:
         listener: those that listen to no notes are told none.
         audio: `(samples,)`.
-        notes: what `hear_notes` heard, if that is known.
+        notes: what `transcribe` heard, if that is known.
     """
     sound = resample(audio, RATE, listener.rate)
     if listener.struck is None:
         return listener.hear(sound)
     scale = listener.rate / RATE
-    known = hear_notes(audio) if notes is None else notes
+    known = transcribe(audio) if notes is None else notes
     return listener.hear(
         sound, [Note(round(n.onset * scale), round(n.offset * scale), n.pitch, n.velocity) for n in known]
     )
 
 
-def hear_notes(audio: Floats) -> list[Note]:
+def transcribe(audio: Floats) -> list[Note]:
     """The notes that a bounce hears in audio at 16 kHz, in order of onset."""
     stream = Stream(open_transcriber("piano", decision_ms=_DECISION_MS), RATE, 1, chunk_ms=_CHUNK_MS)
     collector, notes = NoteCollector(), list[Note]()

@@ -48,8 +48,14 @@ def test_the_quick_step_is_the_network():
 @pytest.mark.parametrize("config", STRUCK.values(), ids=list(STRUCK))
 def test_each_frame_gets_its_own_answer(config):
     x = torch.rand(2, 300, KEYS + EXTRAS)
-    thought = network(config, depth=4).think(x)
-    assert thought.beat.shape == thought.downbeat.shape == (2, 300)
+    silent = x.clone()
+    silent[0, 150:] = 0
+    with torch.no_grad():
+        heard, other = (network(config, depth=4).think(part) for part in (x, silent))
+    for one, two in ((heard.beat, other.beat), (heard.downbeat, other.downbeat)):
+        assert one.shape == (2, 300) and len(one[0].unique()) == 300
+        assert torch.equal(one[1], two[1]) and torch.allclose(one[0, :100], two[0, :100], atol=1e-5)
+        assert (one[0, 150:] - two[0, 150:]).abs().mean() > 0.05
 
 
 def test_only_the_whole_one_hears_what_comes():

@@ -142,7 +142,7 @@ def test_folded_film_equals_its_perceptrons_and_follows_new_weights():
 def test_film_learns():
     film = FrequencyFilm(4, 6)
     film(torch.randn(2, 4, 3, 6)).square().sum().backward()
-    assert all(parameter.grad is not None for parameter in film.parameters())
+    assert all(parameter.grad.any() for parameter in film.parameters())
 
 
 @pytest.mark.parametrize(

@@ -60,10 +60,10 @@ def test_a_bar_again_is_heard_beforehand():
     assert np.array_equal(echoes[second], said[second])
 
 
-def test_bars_that_are_left_are_counted_alike():
-    total = 70
-    assert bars_left(total, np.arange(total)).tolist() == [left_class(total - bar) for bar in range(total)]
-    assert left_class(1) == 1 and left_class(2) == 2 and left_class(4) == left_class(3) == 3
+def test_bars_that_are_left_are_counted_by_powers_of_two():
+    backwards = [1, 2] + [3] * 2 + [4] * 4 + [5] * 8 + [6] * 16 + [7] * 32 + [8] * 6
+    assert bars_left(70, np.arange(70)).tolist() == backwards[::-1]
+    assert bars_left(70, np.array([0, 69, 71])).tolist() == [8, 1, 1], "what comes later is the last"
     assert left_class(10_000) == LEFT - 1
 
 

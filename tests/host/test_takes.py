@@ -14,7 +14,7 @@ from bridge.sidecar.takes import PPQ, Pass
 from bridge.wire import protocol as wire
 from bridge.wire.client import Client
 from inference.events import Control, Controller, Events, Lane, LanePoint, NoteOff, NoteOn
-from tests.fakes import clicks
+from tests.fakes import ClickTranscriber, clicks
 
 RATE = 48_000
 BLOCK = 512
@@ -142,13 +142,18 @@ def test_each_pass_of_the_transport_becomes_a_file(serve, tmp_path):
 
 
 def test_a_client_that_vanishes_in_mid_note_leaves_its_take(serve, tmp_path):
-    sidecar = serve(takes=tmp_path / "takes", heartbeat_ms=100)
+    hears = ClickTranscriber(hold=10**9)
+    sidecar = serve(takes=tmp_path / "takes", heartbeat_ms=100, make_transcriber=lambda preset: hears)
     with Client(RATE, 1, connection=sidecar.connection) as client:
         audio = heard([0.25, 0.5], 1.0)
         for start in range(0, audio.shape[1], BLOCK):
             client.send(audio[:, start : start + BLOCK], wire.Transport(playing=True))
         eventually(lambda: any(n for e in client.receive(0.1) for n in e.notes))
     eventually(lambda: len(files(tmp_path / "takes")) == 1)
+    (take,) = (tmp_path / "takes").iterdir()
+    notes = [message.type for message in mido.MidiFile(take) if not message.is_meta]
+    assert read(take)[1][0] == pytest.approx(0.25, abs=0.001)
+    assert notes.count("note_on") == notes.count("note_off") > 0
 
 
 def test_a_folder_that_cannot_be_written_costs_the_take_only(serve, tmp_path, caplog):

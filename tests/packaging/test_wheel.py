@@ -124,6 +124,8 @@ def test_every_package_we_import_is_declared():
                 found = [alias.name for alias in node.names]
             elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
                 found = [node.module]
+            elif isinstance(node, ast.Call) and getattr(node.func, "id", "") == "import_module":
+                found = [word.value for word in node.args if isinstance(word, ast.Constant)]
             for module in (name.partition(".")[0] for name in found):
                 if module in sys.stdlib_module_names or module in ("bridge", "inference"):
                     continue

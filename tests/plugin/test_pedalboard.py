@@ -7,13 +7,13 @@ import sys
 import time
 
 import numpy as np
+import pedalboard
 import pytest
 
 from bridge.plugin import build, places
 from bridge.wire.client import status
 from tests.plugin import native
 
-pedalboard = pytest.importorskip("pedalboard")
 RATE = 48_000
 
 

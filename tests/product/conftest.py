@@ -2,6 +2,7 @@
 
 import pytest
 
+from bridge import cli
 from bridge.commands import output
 
 
@@ -13,3 +14,15 @@ def private_folders(tmp_path, monkeypatch):
     monkeypatch.setenv("DAWBRIDGE_PRESETS", str(tmp_path / "presets"))
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(output, "quiet", False)
+
+
+@pytest.fixture
+def call(capsys):
+    """Run the command line in this process: `(exit code, stdout, stderr)`."""
+
+    def call(*arguments):
+        code = cli.run([str(argument) for argument in arguments])
+        captured = capsys.readouterr()
+        return code, captured.out, captured.err
+
+    return call

@@ -44,18 +44,6 @@ def take(tmp_path):
     return path
 
 
-@pytest.fixture
-def call(capsys):
-    """Run the command line in this process: `(exit code, stdout, stderr)`."""
-
-    def call(*arguments):
-        code = cli.run([str(argument) for argument in arguments])
-        captured = capsys.readouterr()
-        return code, captured.out, captured.err
-
-    return call
-
-
 def onsets_of(path):
     """Seconds of the note-ons of a MIDI file."""
     now, found = 0.0, []

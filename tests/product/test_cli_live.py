@@ -16,6 +16,7 @@ from pedalboard.io import AudioFile
 
 from bridge import cli, listening
 from bridge.presets import Preset
+from bridge.sidecar.private import private_sidecar
 from bridge.sidecar.settings import ServeSettings
 from bridge.studio.audio import open_raw
 from bridge.wire.client import Client
@@ -48,16 +49,6 @@ def take(tmp_path, monkeypatch):
     with AudioFile(str(path), "w", RATE, 2) as file:
         file.write(SOUND)
     return path
-
-
-@pytest.fixture
-def call(capsys):
-    def call(*arguments):
-        code = cli.run([str(argument) for argument in arguments])
-        captured = capsys.readouterr()
-        return code, captured.out, captured.err
-
-    return call
 
 
 def messages(path):
@@ -121,7 +112,7 @@ def test_listen_takes_what_is_there(take):
 def test_listen_to_a_rate_that_no_wire_carries(settings):
     source = open_raw(io.BytesIO(b"\0" * 4_000), 4_000, 1)
     with (
-        listening.private_sidecar(settings) as connection,
+        private_sidecar(settings) as connection,
         pytest.raises(Exception, match="8000 to 384000") as caught,
     ):
         listening.listen(source, [], connection)
@@ -142,7 +133,7 @@ def test_a_lost_sidecar_ends_listening_and_releases_every_note(settings, tmp_pat
 
     sound = clicks([4_000], 400_000, RATE, 1, height=0.9)
     source = open_raw(Blocks(sound[0].astype("<f4").tobytes()), RATE, 1, "f32le")
-    sidecar = listening.private_sidecar(hears)
+    sidecar = private_sidecar(hears)
     connection = sidecar.__enter__()
     leaving = [lambda: sidecar.__exit__(None, None, None)]
     try:

@@ -5,6 +5,7 @@ import os
 from dataclasses import replace
 
 import pytest
+from matplotlib.figure import Figure
 
 from bridge import bench, cli, doctor
 from bridge.bench import Bench, Measure, StepTimes
@@ -129,6 +130,9 @@ def test_measures_know_their_target_and_their_baseline():
     faster = Measure("y", 14, "x", 15, lower=False)
     assert not faster.reached and faster.worse_than(20) and not faster.worse_than(15)
     assert Measure("z", 1e9, "").reached
+    assert slower.row == ["x", "1.3 ms", "<= 1, missed"] and faster.row == ["y", "14 x", ">= 15, missed"]
+    assert Measure("z", 1 / 3, "").row == ["z", "0.333", ""]
+    assert Measure("z", 2, "s", 3).row == ["z", "2 s", "<= 3"]
 
 
 def test_baseline_round_trip_and_comparison(tmp_path, monkeypatch, capsys):
@@ -139,7 +143,13 @@ def test_baseline_round_trip_and_comparison(tmp_path, monkeypatch, capsys):
     path = tmp_path / "before.json"
     assert cli.run(["bench", "--save", str(path)]) == 0
     assert bench.read_baseline(path) == {"step": 10.0, "bounce": 30.0}
+    capsys.readouterr()
     assert cli.run(["bench", "--baseline", str(path)]) == 0
+    assert capsys.readouterr().out.splitlines() == [
+        "measure  value  target  before",
+        "step     10 ms  <= 20   10",
+        "bounce   30 x           30",
+    ]
     measured.measures[0] = Measure("step", 13.0, "ms", 20.0)
     capsys.readouterr()
     assert cli.run(["bench", "--baseline", str(path), "--json"]) == 1
@@ -149,10 +159,24 @@ def test_baseline_round_trip_and_comparison(tmp_path, monkeypatch, capsys):
         bench.read_baseline(path)
 
 
-def test_plot(tmp_path):
-    times = StepTimes(20.0, tuple(float(i % 7 + 1) for i in range(200)))
-    bench.plot(Bench({}, steps={"piano, live": times, "piano, offline": times}), tmp_path / "steps.png")
+def test_a_plot_shows_the_steps_of_each_system(tmp_path, monkeypatch):
+    drawn, save = [], Figure.savefig
+
+    def keep(figure, *args, **kwargs):
+        drawn.append(figure)
+        save(figure, *args, **kwargs)
+
+    monkeypatch.setattr(Figure, "savefig", keep)
+    live = StepTimes(20.0, tuple(float(i % 7 + 1) for i in range(200)))
+    offline = StepTimes(2_000.0, (80.0, 90.0, 100.0))
+    bench.plot(Bench({}, steps={"piano, live": live, "piano, offline": offline}), tmp_path / "steps.png")
     assert (tmp_path / "steps.png").read_bytes().startswith(b"\x89PNG")
+    ((one, two),) = (figure.axes for figure in drawn)
+    assert one.get_title(loc="left") == "piano, live: 200 steps of 20 ms"
+    assert two.get_title(loc="left") == "piano, offline: 3 steps of 2000 ms"
+    for axes, times in ((one, live), (two, offline)):
+        assert sum(bar.get_height() for bar in axes.patches) == len(times.times_ms)
+        assert axes.lines[0].get_xdata()[0] == times.p99_ms
 
 
 @pytest.mark.slow

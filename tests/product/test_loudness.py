@@ -70,3 +70,14 @@ def test_a_full_disk_is_said_and_leaves_nothing(tmp_path, monkeypatch):
     with pytest.raises(OutputError, match="No space left"):
         render_loud(source, tmp_path / "a.wav")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.mid"]
+
+
+@pytest.mark.parametrize("play", [render, render_loud])
+def test_progress_goes_to_the_end_of_the_audio(tmp_path, play):
+    told = []
+    report = play(
+        music(tmp_path / "a.mid", 0.5), tmp_path / "a.wav", progress=lambda *word: told.append(word)
+    )
+    done, total = zip(*told, strict=True)
+    assert len(done) > 5 and sorted(done) == list(done) and done[-1] == report.seconds
+    assert set(total) == {(11 * (RATE // 4) + RATE // 5) / RATE}

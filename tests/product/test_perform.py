@@ -253,7 +253,7 @@ def test_musicxml_is_read_with_its_marks(tmp_path, performer):
 def test_notation_software_fetches_nothing():
     import sys
 
-    notation.library()
+    notation.partitura()
     assert sys.modules.get("fluidsynth", object) is not None
     assert not sys.modules["partitura.utils.fluidsynth"].HAS_FLUIDSYNTH
 
@@ -262,7 +262,7 @@ def test_without_partitura_midi_still_works(tmp_path, performer, score_file, mon
     def missing():
         raise ModuleNotFoundError("partitura")
 
-    monkeypatch.setattr(notation, "library", missing)
+    monkeypatch.setattr(notation, "partitura", missing)
     with pytest.raises(EngineError, match=r"dawbridge\[notation\]"):
         read_score(musicxml(tmp_path / "a.musicxml"))
     perform(score_file, tmp_path / "out.mid", performer)

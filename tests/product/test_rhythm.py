@@ -21,7 +21,7 @@ from inference.pipeline import Stream, advance
 from inference.rhythm import load
 from inference.rhythm.config import MTMS
 from inference.rhythm.decode import DecodeSettings
-from inference.rhythm.listener import RhythmListener
+from inference.rhythm.listener import RhythmListener, _windows
 from inference.rhythm.network import RhythmNetwork
 from tests.fakes import ClickTranscriber, clicks
 
@@ -317,7 +317,12 @@ def test_a_listener_hears_the_same_in_any_portions():
 def test_windows_cover_every_frame_once():
     torch.manual_seed(0)
     listener = RhythmListener(RhythmNetwork(MTMS))
+    grid, rate = MTMS.scale**2, MTMS.front_end.frames_per_second
     for frames in (1, 24, 100, 2_999, 3_000, 3_001, 5_025, 9_999):
+        numbers = torch.arange(1.0, frames + 1)
+        windows = _windows(numbers[None, :, None], grid, rate)
+        assert torch.equal(torch.cat([piece[0, keep, 0] for piece, keep in windows]), numbers)
+        assert all(piece[0, 0, 0] % grid == 1 and piece.shape[1] % grid == 0 for piece, _ in windows)
         found = listener.frames(torch.rand(1, frames, 22) * 1e6)
         assert found.beat.shape == (frames,) and found.dynamics.shape == (frames, 6)
         assert np.isfinite(found.beat).all()

@@ -81,6 +81,6 @@ def test_without_partitura_it_is_said_before_any_work(tmp_path, monkeypatch):
     def missing():
         raise ModuleNotFoundError("partitura")
 
-    monkeypatch.setattr(scores.notation, "library", missing)
+    monkeypatch.setattr(scores.notation, "partitura", missing)
     with pytest.raises(EngineError, match="partitura"):
         scores.check_score_name(tmp_path / "a.musicxml")
