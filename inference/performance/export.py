@@ -18,7 +18,7 @@ from inference.performance.network import Xmvae
 from inference.performance.pages import Batch
 from inference.performance.windows import Windows
 
-COMPOSER = ("composer.", "prior.")
+PIANIST, COMPOSER = "pianist.", ("composer.", "prior.")
 WINDOWS, TENTH = 600, 10
 FEWEST_NOTES = 12
 STYLES = {
@@ -59,6 +59,7 @@ def export(
     tensors = _average(pianist)
     if composer is not None:
         other = _average(composer)
+        tensors = {name: value for name, value in tensors.items() if not name.startswith(COMPOSER)}
         tensors |= {name: value for name, value in other.items() if name.startswith(COMPOSER)}
     network = Xmvae(CONFIGS[config])
     network.load_state_dict(tensors)
@@ -74,6 +75,31 @@ def export(
     metadata = {"config": config, **{name: f"{gain:.4f}" for name, gain in gains.items()}}
     weights.write(out, {**tensors, **styles}, metadata)
     return f"styles {', '.join(STYLES)}; gains " + ", ".join(f"{k} {v:.2f}" for k, v in gains.items())
+
+
+def graft(kept: str, composer: Path, out: Path, config: str) -> str:
+    """Write weights whose Composer and prior are of a run, and all else of other weights.
+
+    Args:
+        kept: name or path of the weights that give the Pianist, its styles and gains.
+        composer: folder of the run.
+        out: the file.
+        config: which network was trained.
+
+    Returns:
+        A line that says what was kept.
+
+    Raises:
+        WeightsError: no such weights.
+        RuntimeError: what is kept does not fit the network.
+    """
+    stored = weights.read(kept)
+    styles = {name: value for name, value in stored.tensors.items() if name.startswith(STYLE)}
+    pianist = {name: value for name, value in stored.tensors.items() if name.startswith(PIANIST)}
+    written = {name: value for name, value in _average(composer).items() if name.startswith(COMPOSER)}
+    Xmvae(CONFIGS[config]).load_state_dict({**pianist, **written})
+    weights.write(out, {**pianist, **written, **styles}, {**stored.metadata, "config": config})
+    return f"the Pianist, {len(styles)} styles and gains of {stored.path.name}"
 
 
 def _average(folder: Path) -> dict[str, Tensor]:

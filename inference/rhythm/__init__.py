@@ -81,15 +81,23 @@ def load_follower(rate: int, weights: str | None = None) -> Follower:
     """
     stored = files.read(weights or FOLLOWER_WEIGHTS)
     network = StruckNetwork(STRUCK[stored.metadata["config"]])
-    network.load_state_dict(stored.tensors)
+    network.load_state_dict({n: value for n, value in stored.tensors.items() if not n.startswith(COUNTING)})
+    counting = None
+    if tempi := _without(COUNTING, stored.tensors):
+        counting = CountingNetwork()
+        counting.load_state_dict(tempi)
+        counting.eval()
     tuned = {name: float(stored.metadata[name]) for name in FOLLOWED if name in stored.metadata}
     settings = replace(PointerSettings(), **tuned)  # type: ignore[arg-type]
     if "wait" in stored.metadata:
         settings = replace(settings, wait=int(stored.metadata["wait"]))
-    return Follower(network, settings, rate)
+    return Follower(network, settings, rate, counting)
 
 
-FOLLOWED = ("stiff", "bias", "sharp", "restless", "certain", "usual_bpm", "spread", "downbeat_bias")
+FOLLOWED = (
+    *("stiff", "bias", "sharp", "restless", "counted", "certain", "usual_bpm", "spread"),
+    *("downbeat_bias", "downbeat_weight", "meter_change"),
+)
 """Settings of the follower that come with its weights."""
 
 

@@ -23,6 +23,10 @@ _CURVES = 4
 _INTERVALS = np.linspace(-5, 2, 29)
 """Edges, in octaves of a second, of the intervals from one attack to the next that are counted together."""
 _CHORD_S = 0.03
+FEWEST = 8
+"""Notes below which they say nothing."""
+_LEAST = 0.05
+"""Probability that any tempo has beside what the notes say."""
 CUES = _CURVES * len(_LAGS) + len(_INTERVALS) - 1 + 4
 
 Floats = NDArray[np.float64]
@@ -77,6 +81,13 @@ def tempo_cues(
     return np.concatenate([*repeats, shares, dense, means]).astype(np.float32)
 
 
+def tempo_costs(odds: Floats) -> Floats:
+    """What each tempo costs, `(TEMPI,)`, 0 or less, where any may be meant after all."""
+    possible = odds + _LEAST
+    costs: Floats = np.log(possible / possible.max())
+    return costs
+
+
 def hear_tempo(network: CountingNetwork, found: NDArray[np.float32]) -> Floats:
     """Probabilities of the tempi, `(TEMPI,)`, of what `tempo_cues` found."""
     with torch.inference_mode():
@@ -87,8 +98,6 @@ def hear_tempo(network: CountingNetwork, found: NDArray[np.float32]) -> Floats:
 def _repeats(curve: Floats) -> Floats:
     """How like itself a curve is after each of the lags, 1 if it is the same."""
     centred = curve - curve.mean()
-    size = 1 << (2 * len(curve)).bit_length()
-    power = np.abs(np.fft.rfft(centred, size)) ** 2
-    likeness = np.fft.irfft(power, size)[: int(_LAGS[-1]) + 1]
-    found: Floats = likeness[_LAGS] / (likeness[0] + 1e-9)
+    likeness = np.array([centred[lag:] @ centred[: max(len(curve) - lag, 0)] for lag in _LAGS])
+    found: Floats = likeness / (centred @ centred + 1e-9)
     return found

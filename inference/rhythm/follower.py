@@ -14,7 +14,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from inference.events import Beat, Events, Lane, LanePoint, NoteOff, NoteOn
-from inference.rhythm.pointer import PointerSettings, PointerState, Told, begin, move
+from inference.rhythm.counting import (
+    FEWEST,
+    FRAMES_PER_SECOND,
+    CountingNetwork,
+    hear_tempo,
+    tempo_costs,
+    tempo_cues,
+)
+from inference.rhythm.pointer import PointerSettings, PointerState, Told, begin, likely, move
 from inference.rhythm.struck import QuickStep, StruckNetwork, struck_frames
 
 Floats = NDArray[np.float64]
@@ -24,6 +32,8 @@ EARLY_FRAMES = 1.5
 """By which the network, which may be three frames off, answers too early on performances."""
 _NEAR_S = 0.05
 """A beat lies on the notes that are this near to where it was expected."""
+_COUNT_FRAMES, _COUNTED_FRAMES = 200, 6_000
+"""How often it is asked how fast the notes are counted, and how far back these are looked at."""
 _WINDOW_FRAMES = 25
 _WINDOWS = 240
 """The dynamics lane has a point every half second, ranked among the last two minutes."""
@@ -50,6 +60,8 @@ class FollowerState(NamedTuple):
         frames: that the network has seen.
         waiting: notes whose frames are still to come.
         near: notes of the last second.
+        counted: notes by which the tempo is counted.
+        likely: how likely they make each tempo, see `pointer.likely`.
         recent: logits of the last frames, `(frames, 2)`.
         last: time of the last beat told, in samples.
         loud: loudness of the last windows.
@@ -60,6 +72,8 @@ class FollowerState(NamedTuple):
     frames: int
     waiting: tuple[Struck, ...]
     near: tuple[Struck, ...]
+    counted: tuple[Struck, ...]
+    likely: Floats | None
     recent: Floats
     last: int
     loud: tuple[float, ...]
@@ -72,16 +86,25 @@ class Follower:
         network: a causal one.
         settings: see `PointerSettings`.
         rate: of the notes' times; a multiple of the network's frame rate.
+        counting: tells how fast notes are counted; None: their beats alone tell.
     """
 
-    def __init__(self, network: StruckNetwork, settings: PointerSettings, rate: int) -> None:
+    def __init__(
+        self,
+        network: StruckNetwork,
+        settings: PointerSettings,
+        rate: int,
+        counting: CountingNetwork | None = None,
+    ) -> None:
         config = network.config
         if not config.causal:
             raise ValueError(f"{config.name} hears the future; take a causal network to follow with")
         if rate % config.frames_per_second:
             raise ValueError(f"{rate} Hz is no multiple of {config.frames_per_second} frames a second")
+        if counting is not None and config.frames_per_second != FRAMES_PER_SECOND:
+            raise ValueError(f"tempi are counted at {FRAMES_PER_SECOND} frames a second")
         self.behind, self.settings, self.rate = network.latency, settings, rate
-        self._network = QuickStep(network)
+        self._network, self._counting = QuickStep(network), counting
         self.fps, self.hop = config.frames_per_second, rate // config.frames_per_second
 
     @property
@@ -103,7 +126,7 @@ class Follower:
         return FollowerState(
             self._network.start(),
             begin(self.settings, self.fps),
-            *(0, (), (), np.zeros((0, 2)), -(10**9), ()),
+            *(0, (), (), (), None, np.zeros((0, 2)), -(10**9), ()),
         )
 
     def step(
@@ -129,7 +152,9 @@ class Follower:
         for row in logits:
             frame = state.pointer.frame
             recent = np.concatenate([state.recent[1 - _RECENT :], row[None]])
-            pointer, told = move(state.pointer, float(row[0]), recent, self.settings, self.fps)
+            if self._counting is not None and frame and frame % _COUNT_FRAMES == 0:
+                state = self._count(self._counting, state, frame)
+            pointer, told = move(state.pointer, float(row[0]), recent, self.settings, self.fps, state.likely)
             state = state._replace(pointer=pointer, recent=recent)
             if told is not None:
                 state = self._tell(state, told, beats, lanes)
@@ -162,7 +187,20 @@ class Follower:
             frames=end,
             waiting=tuple(note for note in state.waiting if note.frame >= end),
             near=near,
+            counted=(*state.counted, *now) if self._counting is not None and now else state.counted,
         )
+
+    def _count(self, counting: CountingNetwork, state: FollowerState, frame: int) -> FollowerState:
+        """Ask how fast the notes before `frame` are counted."""
+        begin = max(0, frame - _COUNTED_FRAMES)
+        kept = tuple(note for note in state.counted if note.frame >= begin)
+        notes = sorted((n.frame - begin, n.pitch, n.velocity) for n in kept if n.frame < frame)
+        if len(notes) < FEWEST:
+            return state._replace(counted=kept)
+        at, pitch, velocity = np.array(notes, np.float64).T
+        cues = tempo_cues(at.astype(np.int64), pitch.astype(np.int64), velocity, frame - begin)
+        costs = tempo_costs(hear_tempo(counting, cues))
+        return state._replace(counted=kept, likely=likely(costs, self.settings, self.fps))
 
     def _tell(
         self, state: FollowerState, told: Told, beats: list[Beat], lanes: list[LanePoint]

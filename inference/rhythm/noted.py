@@ -15,17 +15,13 @@ from numpy.typing import NDArray
 
 from inference.events import Note
 from inference.rhythm.config import FrontEndConfig
-from inference.rhythm.counting import CountingNetwork, hear_tempo, tempo_cues
+from inference.rhythm.counting import FEWEST, CountingNetwork, hear_tempo, tempo_costs, tempo_cues
 from inference.rhythm.struck import StruckNetwork, struck_frames
 
-FEWEST = 8
-"""Notes below which they say nothing."""
 _WINDOW, _EDGE = 12_000, 600
 """Frames that are thought about at once, and what they need on each side."""
 _LATE_FRAMES = 1.55
 """By which the network over sound is late; what the notes say is put there."""
-_LEAST = 0.05
-"""Probability that any tempo has beside what the notes say."""
 
 Floats = NDArray[np.float64]
 
@@ -88,8 +84,7 @@ def _tempi(
     for begin in begins:
         inside = (at >= begin) & (at < begin + _WINDOW)
         found = tempo_cues(at[inside] - begin, pitch[inside], velocity[inside], min(_WINDOW, frames))
-        odds = hear_tempo(counting, found) + _LEAST
-        rows.append(np.log(odds / odds.max()))
+        rows.append(tempo_costs(hear_tempo(counting, found)))
     middles = np.array(begins) + _WINDOW / 2
     nearest = np.abs(np.arange(frames)[:, None] - middles).argmin(1)
     cost: NDArray[np.float32] = np.array(rows, np.float32)[nearest]

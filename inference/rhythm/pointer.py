@@ -14,6 +14,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from inference.rhythm.tempi import interval_shares
+
 Floats = NDArray[np.float64]
 
 
@@ -32,6 +34,7 @@ class PointerSettings:
         restless: probability per beat of any other tempo and place: how soon it recovers.
         wait: frames after a beat until it is told; negative: before it.
         late: frames more that it may take; what is understood later is not told.
+        counted: how much counts what is known of the tempo besides.
         certain: mean odds at the last beats below which none is told.
         meters: beats per bar that may occur.
         meter_change: cost of another meter from one bar to the next.
@@ -43,18 +46,19 @@ class PointerSettings:
     fastest_bpm: float = 240.0
     usual_bpm: float = 110.0
     spread: float = 0.6
-    stiff: float = 40.0
-    bias: float = 0.0
+    stiff: float = 15.0
+    bias: float = -1.2
     sharp: float = 1.3
     limit: float = 5.0
     restless: float = 0.01
     wait: int = 4
     late: int = 10
-    certain: float = 0.3
+    counted: float = 0.5
+    certain: float = 0.15
     meters: tuple[int, ...] = (2, 3, 4)
-    meter_change: float = 6.0
+    meter_change: float = 4.0
     downbeat_bias: float = 0.0
-    downbeat_weight: float = 0.5
+    downbeat_weight: float = 1.0
 
 
 class Grid(NamedTuple):
@@ -113,8 +117,21 @@ def begin(settings: PointerSettings, rate: float) -> PointerState:
     return PointerState(grid(settings, rate).start, 0, -(10**9), bar, 0.0)
 
 
+def likely(tempo: Floats, settings: PointerSettings, rate: float) -> Floats:
+    """How likely each length of a beat is, `(lengths,)`, if tempi cost so much: `counting.tempo_costs`."""
+    states = grid(settings, rate)
+    lengths = states.length[states.first]
+    found: Floats = np.exp(settings.counted * (tempo @ interval_shares(int(lengths[-1]) + 1, rate))[lengths])
+    return found
+
+
 def move(
-    state: PointerState, beat: float, recent: Floats, settings: PointerSettings, rate: float
+    state: PointerState,
+    beat: float,
+    recent: Floats,
+    settings: PointerSettings,
+    rate: float,
+    likely: Floats | None = None,
 ) -> tuple[PointerState, Told | None]:
     """One frame on.
 
@@ -124,6 +141,7 @@ def move(
         recent: logits of beats and downbeats of the last frames, `(frames, 2)`, this one last.
         settings: see `PointerSettings`.
         rate: frames per second.
+        likely: see `likely`; None: nothing is known of the tempo besides.
 
     Returns:
         The state after it, and the beat that can be told now, if any.
@@ -131,7 +149,8 @@ def move(
     states = grid(settings, rate)
     weight = np.empty_like(state.weight)
     weight[1:] = state.weight[:-1]
-    weight[states.first] = state.weight[states.last] @ states.change
+    begun = state.weight[states.last] @ states.change
+    weight[states.first] = begun if likely is None else begun * likely
     weight += settings.restless / 40 * states.start
     said = settings.sharp * (beat - settings.bias)
     weight[states.first] *= np.exp(min(max(said, -settings.limit), settings.limit))

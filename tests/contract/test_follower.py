@@ -9,9 +9,11 @@ import torch
 from inference.events import Lane, NoteOn
 from inference.follow import FollowingTranscriber
 from inference.pipeline import Stream, advance
+from inference.rhythm.counting import CountingNetwork, tempo_cues
 from inference.rhythm.follower import Follower
-from inference.rhythm.pointer import PointerSettings, begin, grid, move
+from inference.rhythm.pointer import PointerSettings, begin, grid, likely, move
 from inference.rhythm.struck import EXTRAS, KEYS, LIVE, STRUCK, WHOLE, QuickStep, StruckNetwork, struck_frames
+from inference.rhythm.tempi import TEMPI, tempo_place
 from inference.streaming import verify_streaming
 from tests.fakes import ClickTranscriber, clicks
 
@@ -167,6 +169,10 @@ def notes_by_chance(seconds=20, count=120, seed=0):
     return [NoteOn(int(t), int(random.integers(30, 90)), 0.5, i) for i, t in enumerate(times)]
 
 
+SPEAKING = PointerSettings(certain=0.0, bias=0.0)
+"""A network by chance is sure of nothing; told all the same."""
+
+
 def run(follower, notes, edges):
     """Steps that end at `edges`, each with the notes that became known in it."""
     state, events, before = follower.start(), [], 0
@@ -178,8 +184,9 @@ def run(follower, notes, edges):
     return [b for e in events for b in e.beats], [p for e in events for p in e.lanes]
 
 
-def test_a_follower_tells_the_same_in_any_portions():
-    follower = Follower(network(), PointerSettings(certain=0.0), RATE)
+@pytest.mark.parametrize("counts", [False, True])
+def test_a_follower_tells_the_same_in_any_portions(counts):
+    follower = Follower(network(), SPEAKING, RATE, CountingNetwork(8, 2).eval() if counts else None)
     notes, end = notes_by_chance(), 20 * RATE
     whole = run(follower, notes, [end])
     for size in (320, 1_000, 7_777):
@@ -190,7 +197,7 @@ def test_a_follower_tells_the_same_in_any_portions():
 
 @pytest.mark.parametrize("wait", [-8, 4])
 def test_no_beat_is_told_later_than_promised(wait):
-    follower = Follower(network(), PointerSettings(certain=0.0, wait=wait), RATE)
+    follower = Follower(network(), replace(SPEAKING, wait=wait), RATE)
     notes, state, delays = notes_by_chance(), follower.start(), []
     for until in range(320, 20 * RATE, 320):
         events, state = follower.step(state, [n for n in notes if until - 320 <= n.time < until], until)
@@ -199,7 +206,7 @@ def test_no_beat_is_told_later_than_promised(wait):
 
 
 def test_a_step_leaves_the_state_as_it_was():
-    follower = Follower(network(), PointerSettings(certain=0.0), RATE)
+    follower = Follower(network(), SPEAKING, RATE)
     notes = notes_by_chance(10)
     _, state = follower.step(follower.start(), [n for n in notes if n.time < 5 * RATE], 5 * RATE)
     rest = [n for n in notes if n.time >= 5 * RATE]
@@ -208,7 +215,7 @@ def test_a_step_leaves_the_state_as_it_was():
 
 
 def test_lanes_have_tempo_and_dynamics():
-    follower = Follower(network(), PointerSettings(certain=0.0), RATE)
+    follower = Follower(network(), SPEAKING, RATE)
     loud = [replace(note, velocity=0.2 if note.time < 10 * RATE else 0.9) for note in notes_by_chance()]
     _, lanes = run(follower, loud, [20 * RATE])
     tempo = [p.value for p in lanes if p.lane is Lane.TEMPO]
@@ -217,6 +224,45 @@ def test_lanes_have_tempo_and_dynamics():
     soft = [value for time, value in dynamics if 5 * RATE < time < 10 * RATE]
     strong = [value for time, value in dynamics if time > 12 * RATE]
     assert np.mean(strong) > np.mean(soft) + 0.2 and all(0 <= v <= 1 for _, v in dynamics)
+
+
+def test_how_fast_notes_are_counted_decides_between_tempi():
+    """Beats every 0.3 s could as well be every 0.6 s; who counts decides."""
+    logits = np.full((40 * FPS, 2), -2.0)
+    logits[:: round(0.3 * FPS)] = 1.0
+    for bpm in (100, 200):
+        costs = np.full(TEMPI, -3.0)
+        costs[round(float(tempo_place(np.array([60 / bpm]))[0]))] = 0.0
+        settings = PointerSettings(certain=0.0, counted=1.0)
+        tempo, state, found = likely(costs, settings, FPS), begin(settings, FPS), []
+        for index, row in enumerate(logits):
+            recent = logits[max(0, index - 129) : index + 1]
+            state, one = move(state, float(row[0]), recent, settings, FPS, tempo)
+            found += [one.frame / FPS] if one is not None else []
+        intervals = np.diff([time for time in found if time > 10])
+        assert np.median(intervals) == pytest.approx(60 / bpm, rel=0.05)
+
+
+def test_tempi_are_counted_from_the_notes_that_are_known():
+    """What is asked is what `tempo_cues` finds in the notes so far, and its answer is taken."""
+    asked = []
+
+    class Asked(CountingNetwork):
+        def forward(self, x):
+            asked.append(x[0].numpy())
+            return super().forward(x)
+
+    follower = Follower(network(), SPEAKING, RATE, Asked().eval())
+    notes, end = notes_by_chance(), 20 * RATE
+    state = follower.start()
+    _, state = follower.step(state, notes, end)
+    assert len(asked) == 4 and state.likely is not None
+    frames = np.array([(n.time + follower.hop // 2) // follower.hop for n in notes])
+    known = frames < 800
+    pitch, velocity = (np.array([getattr(n, name) for n in notes])[known] for name in ("pitch", "velocity"))
+    order = np.lexsort((velocity, pitch, frames[known]))
+    expected = tempo_cues(frames[known][order], pitch[order], velocity[order], 800)
+    np.testing.assert_allclose(asked[-1], expected, atol=1e-5)
 
 
 def test_silence_tells_nothing():
@@ -237,7 +283,7 @@ def test_a_network_that_hears_the_future_cannot_follow():
 def test_followed_notes_are_those_that_were_heard(block):
     """Through a stream, as a plug-in would: notes unchanged, beats beside them, nothing told too late."""
     heard = ClickTranscriber()
-    follower = Follower(network(), PointerSettings(certain=0.0), heard.rate)
+    follower = Follower(network(), SPEAKING, heard.rate)
     audio = clicks(range(8_000, 16_000 * 20, 8_000), 16_000 * 20, 16_000)
     found = []
     for transcriber in (heard, FollowingTranscriber(heard, follower)):

@@ -155,7 +155,7 @@ def test_a_listener_takes_the_notes_into_account():
 
 
 def test_replayed_notes_are_followed_as_in_one_stream():
-    follower = Follower(network(LIVE), PointerSettings(certain=0.0), 16_000)
+    follower = Follower(network(LIVE), PointerSettings(certain=0.0, bias=0.0), 16_000)
     audio = clicks(range(8_000, 16_000 * 12, 7_000), 16_000 * 12)[0]
     found, core = follow(follower, listen(ClickTranscriber(), audio))
     stream, told = Stream(FollowingTranscriber(ClickTranscriber(), follower), 16_000, 1), []
