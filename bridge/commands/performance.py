@@ -138,7 +138,7 @@ def perform(
 @click.option("out", "-o", "--out", type=FILE, required=True, help="The MIDI file.")
 @click.option("--bars", type=click.IntRange(1, 1_000), default=32, help="How many to write.")
 @click.option("--seed", type=int, default=0, help="The same seed gives the same file.")
-@click.option("--temperature", type=click.FloatRange(0, 2), default=0.65, help="How bold.")
+@click.option("--temperature", type=click.FloatRange(0, 2), default=0.97, help="How bold.")
 @click.option("--key", metavar="KEY", help="To keep to: C, F#, Bbm, ...  [default: whatever comes]")
 @click.option("--meter", type=BarLength(), help="Such as 3/4.  [default: the prompt's, or 4/4]")
 @click.option("--tempo", type=click.FloatRange(20, 400), help="Quarters per minute.")
@@ -295,24 +295,41 @@ def train_performance(
 
 
 @click.command("export-performance", context_settings=SETTINGS)
-@click.argument("pianist", type=FOLDER)
+@click.argument("pianist", metavar="FOLDER|NAME|FILE")
 @click.option("--composer", type=FOLDER, help="Folder of the run that trained the Composer, if another.")
-@click.option("--data", type=FOLDER, required=True, help="Folder of the training data.")
 @click.option("out", "-o", "--out", type=FILE, required=True, help="The weights: a .safetensors file.")
 @click.option("--config", default="light", metavar="NAME", help="Which network was trained.")
-def export_performance(pianist: Path, composer: Path | None, data: Path, out: Path, config: str) -> None:
-    """Average the weights of the run in the folder PIANIST, name styles, and store them.
+def export_performance(pianist: str, composer: Path | None, out: Path, config: str) -> None:
+    """Average the weights of the run that trained the Pianist, name styles, and store them.
 
-    Example: dawbridge train export-performance run --composer other --data data -o my.safetensors
+    Instead of the folder of a run, the Pianist may be that of weights: then its styles and gains are
+    kept, and --composer gives the rest.
+
+    Example: dawbridge train export-performance run --composer other -o my.safetensors
     """
     from bridge.commands.training import check_export
     from inference.performance.config import CONFIGS
-    from inference.performance.export import export
+    from inference.performance.export import export, graft
+    from inference.weights import WeightsError
 
-    for work in (pianist, composer or pianist):
+    folder = Path(pianist)
+    runs = [folder] if folder.is_dir() or composer is None else []
+    for work in [*runs, *([composer] if composer is not None else [])]:
         check_export(config, CONFIGS, work, out, "performance")
     use_threads(1)
-    output.talk(export(pianist, composer, out, config, output.talk))
+    try:
+        if runs or composer is None:
+            output.talk(export(folder, composer, out, config, output.talk))
+        else:
+            output.talk(graft(pianist, composer, out, config))
+    except WeightsError as error:
+        raise UsageError(f"there is no Pianist {pianist!r}", why=str(error)) from error
+    except RuntimeError as error:
+        raise InputError(
+            f"what was trained is no network {config!r}",
+            why=str(error).splitlines()[0],
+            remedy="Name the network of the run with --config",
+        ) from error
     output.data(str(out))
 
 

@@ -17,7 +17,7 @@ from inference.performance.perform import Choices, Performer
 from inference.performance.score import Performance, Score
 from inference.performance.wishes import Wishes
 
-LIVELY = 0.75
+LIVELY = 0.5
 """Temperature of the performance, for each of the score's."""
 
 
@@ -37,7 +37,7 @@ class GenerateOptions:
 
     bars: int = 32
     seed: int = 0
-    temperature: float = 0.65
+    temperature: float = 0.97
     key: str | None = None
     meter: int | None = None
     tempo: float | None = None

@@ -24,8 +24,8 @@ class Wishes:
 
     bars: int = 32
     meter: int = 4
-    temperature: float = 0.65
-    nucleus: float = 0.85
+    temperature: float = 0.97
+    nucleus: float = 0.97
     seed: int = 0
     tempo: float | None = None
     key: tuple[int, bool] | None = None

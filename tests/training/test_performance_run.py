@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from bridge import cli
-from inference.performance import corpus, load, load_writer, steps, words
+from inference import weights
+from inference.performance import STYLE, corpus, load, load_writer, steps, words
 from inference.performance import export as exporting
 from inference.performance.config import CONFIGS
 from inference.performance.example import example
@@ -150,7 +151,7 @@ def test_runs_go_on_and_become_weights(prepared, monkeypatch, capsys):
     second = torch.load("run/checkpoint.pt", weights_only=True)["progress"]
     assert second["steps"] > first["steps"] > 0 and second["used_s"] > first["used_s"]
     out = ["-o", "own.safetensors", "--config", SMALL.name]
-    assert cli.run(["train", "export-performance", "run", "--data", "data", *out]) == 0
+    assert cli.run(["train", "export-performance", "run", *out]) == 0
     assert "gains" in capsys.readouterr().err
     performer = load("own.safetensors")
     assert set(performer.styles) == set(exporting.STYLES) and performer.manner.rubato >= 1
@@ -178,6 +179,31 @@ def test_the_composer_comes_from_its_own_run(prepared, monkeypatch):
     for name, value in both.items():
         source = averages[1 if name.startswith(exporting.COMPOSER) else 0][name]
         assert torch.equal(value, source.half().float() if source.is_floating_point() else source), name
+
+
+def test_a_pianist_is_kept_from_weights(prepared, monkeypatch, capsys):
+    """Styles, gains and the Pianist are those of the weights, the Composer is the run's."""
+    monkeypatch.chdir(prepared)
+    torch.manual_seed(0)
+    old, new = Xmvae(SMALL), Xmvae(SMALL)
+    styles = {f"{STYLE}even": torch.ones(SMALL.piece_latent)}
+    metadata = {"config": SMALL.name, "rubato": "1.5"}
+    weights.write(prepared / "old.safetensors", {**old.state_dict(), **styles}, metadata)
+    (prepared / "composed").mkdir()
+    torch.save({"average": new.state_dict()}, prepared / "composed" / "checkpoint.pt")
+    command = ["train", "export-performance", "old.safetensors", "--composer", "composed"]
+    command += ["--config", SMALL.name]
+    assert cli.run([*command, "-o", "new.safetensors"]) == 0
+    found = weights.read("new.safetensors")
+    assert found.metadata == metadata
+    for name, value in found.tensors.items():
+        source = new if name.startswith(exporting.COMPOSER) else old
+        expected = styles.get(name, source.state_dict().get(name))
+        assert torch.equal(value, expected.half().float() if expected.is_floating_point() else expected), name
+    assert set(old.state_dict()) | set(styles) == set(found.tensors)
+    command[2] = "older.safetensors"
+    assert cli.run([*command, "-o", "new.safetensors"]) == 2
+    assert "older.safetensors" in capsys.readouterr().err
 
 
 def test_curves_name_every_loss(prepared, monkeypatch):
