@@ -180,7 +180,8 @@ def _tell(
     state = state._replace(told=frame, sure=sure, bar=_next_place(state.bar, near, settings))
     if sure < settings.certain:
         return state, None
-    place = int(state.bar.argmax())
+    # What is told ahead is the beat after the one that was heard last.
+    place = int((_next_place(state.bar, recent[:0], settings) if ahead else state.bar).argmax())
     edges = np.cumsum(settings.meters)
     meter = int(np.searchsorted(edges, place, "right"))
     position = place - int(edges[meter] - settings.meters[meter])

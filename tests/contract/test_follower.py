@@ -137,9 +137,11 @@ def test_it_recovers_from_another_tempo_and_a_pause():
     assert hits(found, times[(times > 24) & (times < 44)]) > 0.95
 
 
-def test_bars_are_counted():
+@pytest.mark.parametrize("wait", [4, -6])
+def test_bars_are_counted(wait):
+    """Also of beats that are told before they sound."""
     times = np.arange(0.5, 40, 0.5)
-    found = [one for _, one in told(pulse(times, 40), PointerSettings()) if one.frame > 12 * FPS]
+    found = [one for _, one in told(pulse(times, 40), PointerSettings(wait=wait)) if one.frame > 12 * FPS]
     assert {one.of for one in found} == {3}
     truth = {round(time * FPS): index % 3 for index, time in enumerate(times)}
     right = [
