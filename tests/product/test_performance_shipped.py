@@ -8,7 +8,9 @@ import torch
 
 from inference import weights
 from inference.performance import DEFAULT_WEIGHTS, load, load_writer
+from inference.performance.config import CONFIGS
 from inference.performance.export import STYLES
+from inference.performance.network import Xmvae
 from inference.performance.perform import Choices
 from inference.performance.wishes import Wishes
 from tests.contract.scores import a_performance, a_score
@@ -29,7 +31,9 @@ def test_they_are_the_ones_whose_sum_is_written_down():
 
 def test_the_card_tells_where_they_come_from():
     card = (weights.FOLDER / f"{DEFAULT_WEIGHTS}.md").read_text(encoding="utf-8")
-    for word in ("2,917,357", "asap/train", "non-commercial", "dawbridge evaluate performance", "2507.01582"):
+    network = Xmvae(CONFIGS[weights.read(DEFAULT_WEIGHTS).metadata["config"]])
+    size = f"{sum(parameter.numel() for parameter in network.parameters()):,}"
+    for word in (size, "asap/train", "non-commercial", "dawbridge evaluate performance", "2507.01582"):
         assert word in card, word
 
 
