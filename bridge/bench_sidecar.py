@@ -75,17 +75,21 @@ def sidecar_measures(count: int, seconds: float) -> list[Measure]:
     return measures
 
 
+def private_environment(folder: Path) -> dict[str, str]:
+    """An environment with places of its own for connection file, keys and log."""
+    places = {f"DAWBRIDGE_{key}_DIR": str(folder / key.lower()) for key in ("RUNTIME", "DATA", "LOG")}
+    return {**os.environ, **places}
+
+
 @contextmanager
 def sidecar_process(*arguments: str) -> Iterator[Sidecar]:
     """`dawbridge serve` with folders of its own, ready; it is stopped at the end."""
     with TemporaryDirectory(prefix="dawbridge-") as name:
-        folders = {
-            f"DAWBRIDGE_{key}_DIR": str(Path(name) / key.lower()) for key in ("RUNTIME", "DATA", "LOG")
-        }
+        environment = private_environment(Path(name))
         began = time.perf_counter()
         process = subprocess.Popen(
             [sys.executable, "-m", "bridge.cli", "serve", "--threads", "1", "--json", *arguments],
-            env={**os.environ, **folders},
+            env=environment,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
         )
@@ -95,7 +99,7 @@ def sidecar_process(*arguments: str) -> Iterator[Sidecar]:
             if not line:
                 trouble = process.stderr.read().decode(errors="replace") if process.stderr else ""
                 raise LinkError("the sidecar does not start", why=trouble, remedy="Run: dawbridge doctor")
-            runtime_folder = Path(folders["DAWBRIDGE_RUNTIME_DIR"])
+            runtime_folder = Path(environment["DAWBRIDGE_RUNTIME_DIR"])
             yield Sidecar(process.pid, read_connection(runtime_folder), ready_s, runtime_folder)
         finally:
             process.terminate()

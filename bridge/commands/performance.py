@@ -313,12 +313,13 @@ def export_performance(pianist: str, composer: Path | None, out: Path, config: s
     from inference.weights import WeightsError
 
     folder = Path(pianist)
-    runs = [folder] if folder.is_dir() or composer is None else []
-    for work in [*runs, *([composer] if composer is not None else [])]:
-        check_export(config, CONFIGS, work, out, "performance")
+    if composer is not None:
+        check_export(config, CONFIGS, composer, out, "performance")
+    if composer is None or folder.is_dir():
+        check_export(config, CONFIGS, folder, out, "performance")
     use_threads(1)
     try:
-        if runs or composer is None:
+        if composer is None or folder.is_dir():
             output.talk(export(folder, composer, out, config, output.talk))
         else:
             output.talk(graft(pianist, composer, out, config))

@@ -15,6 +15,7 @@ from tempfile import TemporaryDirectory
 import numpy as np
 
 from bridge.bench import Measure
+from bridge.bench_sidecar import private_environment, sidecar_process
 from bridge.errors import EngineError
 from bridge.plugin import places, programs
 from bridge.plugin.metronome import KEYS, LOWEST
@@ -63,7 +64,7 @@ def run(seconds: float, progress: Callable[[str], None] = lambda name: None) -> 
 def metronome(folder: Path, every: int) -> Iterator[tuple[dict[str, str], Path]]:
     """A sidecar that strikes notes; the environment in which hosts find it, and its decisions."""
     decisions = folder / f"decisions-{every}"
-    environment = _private(folder)
+    environment = private_environment(folder)
     words = [sys.executable, "-m", "bridge.plugin.metronome", str(every), str(decisions)]
     process = subprocess.Popen(words, env=environment, stdout=subprocess.PIPE)
     try:
@@ -127,7 +128,9 @@ def load_times() -> list[Measure]:
         return []
     with TemporaryDirectory(prefix="dawbridge-") as name:
         words = [sys.executable, "-c", LOAD, str(places.bundle("vst3"))]
-        done = subprocess.run(words, env=_private(Path(name)), capture_output=True, text=True, check=True)
+        done = subprocess.run(
+            words, env=private_environment(Path(name)), capture_output=True, text=True, check=True
+        )
     first, *more = map(float, done.stdout.split())
     return [
         Measure("load in pedalboard, the first", first, "s", 0.5),
@@ -137,7 +140,6 @@ def load_times() -> list[Measure]:
 
 def offline_speed(folder: Path) -> list[Measure]:
     """The demo, rendered, through the plug-in with the preset offline, beside bounce."""
-    from bridge.bench_sidecar import sidecar_process
     from bridge.presets import load
     from bridge.studio.audio import open_audio
     from bridge.studio.bounce import hear
@@ -187,9 +189,3 @@ def host(environment: dict[str, str], **settings: object) -> list[list[str]]:
 def _figure(lines: list[list[str]], line: str, name: str) -> float:
     words = next(words for words in lines if words[0] == line)
     return float(words[words.index(name) + 1])
-
-
-def _private(folder: Path) -> dict[str, str]:
-    """An environment with folders of its own for keys and connection file."""
-    folders = {f"DAWBRIDGE_{key}_DIR": str(folder / key.lower()) for key in ("RUNTIME", "DATA")}
-    return {**os.environ, **folders}

@@ -74,6 +74,7 @@ def export(
     }
     metadata = {"config": config, **{name: f"{gain:.4f}" for name, gain in gains.items()}}
     weights.write(out, {**tensors, **styles}, metadata)
+    weights.record(out)
     return f"styles {', '.join(STYLES)}; gains " + ", ".join(f"{k} {v:.2f}" for k, v in gains.items())
 
 
@@ -99,6 +100,7 @@ def graft(kept: str, composer: Path, out: Path, config: str) -> str:
     written = {name: value for name, value in _average(composer).items() if name.startswith(COMPOSER)}
     Xmvae(CONFIGS[config]).load_state_dict({**pianist, **written})
     weights.write(out, {**pianist, **written, **styles}, {**stored.metadata, "config": config})
+    weights.record(out)
     return f"the Pianist, {len(styles)} styles and gains of {stored.path.name}"
 
 

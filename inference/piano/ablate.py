@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from inference.piano.config import ABLATIONS, PAR_COMPACT, PLAIN, PianoConfig
+from inference.piano.config import ABLATIONS, PAR_COMPACT, PianoConfig
 from inference.piano.decode import Frame
 from inference.piano.export import choose, frames_of, notes_of
 from inference.piano.losses import disturbed
@@ -89,35 +89,32 @@ def ablate(
     Raises:
         FileNotFoundError: a data set is missing.
     """
-    rows: list[Row] = []
-    loop = LoopConfig(steps=steps, ranks=1)
-    for config in (*ABLATIONS, PAR_COMPACT):
-        progress(f"training {config.name}")
-        if config is PAR_COMPACT:
-            loop = replace(loop, steps=0, minutes=rows[0].minutes)
-        run(PianoRun(data, work / config.name, config.name, loop=loop, corpus=work))
-        rows.append(_measured(data, work / config.name, config, PianoNetwork, config.name, progress))
-        if config.context and config.joint:
-            name = f"{config.name}, corrupted"
-            rows.append(_measured(data, work / config.name, config, CorruptedNetwork, name, progress))
-    assert rows[0].name == PLAIN.name
-    return rows
+    equal = LoopConfig(steps=steps, ranks=1)
+    rows = [row for config in ABLATIONS for row in _rows(data, work, config, equal, progress)]
+    minutes = LoopConfig(minutes=rows[0].minutes, ranks=1)
+    return [*rows, *_rows(data, work, PAR_COMPACT, minutes, progress)]
+
+
+def _rows(
+    data: Path, work: Path, config: PianoConfig, loop: LoopConfig, progress: Callable[[str], None]
+) -> Iterator[Row]:
+    """A variant, trained and scored; a light one with context also with that corrupted."""
+    progress(f"training {config.name}")
+    folder = work / config.name
+    run(PianoRun(data, folder, config.name, loop=loop, corpus=work))
+    yield _measured(data, folder, PianoNetwork(config), config.name, progress)
+    if config.context and config.joint:
+        yield _measured(data, folder, CorruptedNetwork(config), f"{config.name}, corrupted", progress)
 
 
 def _measured(
-    data: Path,
-    folder: Path,
-    config: PianoConfig,
-    kind: type[PianoNetwork],
-    name: str,
-    progress: Callable[[str], None],
+    data: Path, folder: Path, network: PianoNetwork, name: str, progress: Callable[[str], None]
 ) -> Row:
     kept = folder / f"{name}.json"
     if kept.is_file():
         return Row(**json.loads(kept.read_text()))
     progress(f"measuring {name}")
     state = torch.load(folder / "checkpoint.pt", weights_only=True)
-    network = kind(config)
     network.load_state_dict(state["average"])
     count = sum(parameter.numel() for parameter in network.parameters())
     torch.manual_seed(0)
