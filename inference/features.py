@@ -188,9 +188,20 @@ class LogFrequencySpectrogram(Framed[Levelled]):
         return Levelled(samples, samples.new_full((batch,), math.log(self.config.level.assumed)))
 
     def step(self, x: Tensor, state: Levelled) -> tuple[Tensor, Levelled]:
+        features, _, state = self.listen(x, state)
+        return features, state
+
+    def listen(self, x: Tensor, state: Levelled) -> tuple[Tensor, Tensor, Levelled]:
+        """A step that also tells, `(batch, frames, 2)`, the power of each hop and the logarithm of its gain.
+
+        Power is the mean square of the newest samples, at the followed level.
+        """
         frames, count, left = self._cut(x, state.samples)
-        features, peak = self._levelled(frames, state.peak)
-        return features[:, :count], Levelled(left, peak if count else state.peak)
+        features, peaks = self._levelled(frames, state.peak)
+        gain = math.log(self.config.level.target) - peaks.clamp(min=math.log(self.config.level.quietest))
+        power = frames[..., -self.hop :].square().mean(-1) * (2 * gain).exp()
+        peak = peaks[:, -1] if count else state.peak
+        return features[:, :count], torch.stack([power, gain], -1)[:, :count], Levelled(left, peak)
 
     def at_its_level(self, x: Tensor) -> Tensor:
         frames, count, _ = self._cut(x, self._no_samples(len(x)))
@@ -203,13 +214,13 @@ class LogFrequencySpectrogram(Framed[Levelled]):
             faded = torch.where(newest[:, 0] > level.quietest / 10, peak - self.fading, peak)
             peak = torch.maximum(faded, newest[:, 0].clamp(min=1e-9).log())
             gain = level.target / peak.exp().clamp(min=level.quietest)
-            return self._scaled(self._magnitude(frames) * gain[:, None, None]), peak
+            return self._scaled(self._magnitude(frames) * gain[:, None, None]), peak[:, None]
         # Where the logarithm has what it lost added again, the peak is a running maximum.
         lost = ((newest > level.quietest / 10).to(newest) * self.fading).cumsum(1)
         loudness = newest.clamp(min=1e-9).log() + lost
         peaks = torch.cat([peak[:, None], loudness], 1).cummax(1).values[:, 1:] - lost
         gain = level.target / peaks.exp().clamp(min=level.quietest)
-        return self._scaled(self._magnitude(frames) * gain[..., None]), peaks[:, -1]
+        return self._scaled(self._magnitude(frames) * gain[..., None]), peaks
 
     def _magnitude(self, frames: Tensor) -> Tensor:
         spectra = [self._spectrum(index, frames) for index in range(self.channels)]

@@ -107,6 +107,8 @@ class PianoConfig:
     """More delays, each with a head of its own; they differ from `delay` by whole hops."""
 
     def __post_init__(self) -> None:
+        if self.joint and not isinstance(self.front_end, LogFrequencyConfig):
+            raise ValueError("a joint network needs a front end that follows the level")
         if any((other - self.delay) % self.hop for other in self.other_delays):
             raise ValueError(f"delays must differ by hops of {self.hop}: {self.delays}")
         if self.context and self.other_delays:

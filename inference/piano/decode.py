@@ -15,6 +15,10 @@ Array = NDArray[np.float32]
 _SILENT = -1
 SURE = 0.9
 """An onset this probable is a note, though it may not sound on."""
+_LONG = 50
+"""Frames after which a note is a held one."""
+_SOUNDS = 0.5
+"""How probably a key must sound in the frame after an onset that is not sure."""
 _REMEMBERED = 6
 """Frames in which signs of an onset are sought once a key is found sounding."""
 
@@ -31,6 +35,9 @@ class DecodeSettings:
     lowest: int = 21
     onset: float = 0.4
     offset: float = 0.5
+    held: float = 0.25
+    """What `offset` becomes within 50 frames: a key that has sounded so long is rarely let go of unheard,
+    while the room sounds on after a short note."""
     key: float = 0.5
     pedal: float = 0.5
     late: float = 1.0
@@ -140,7 +147,9 @@ def _decide(
     place = (state.index + 1) * settings.hop - settings.delay
     now = max(0, place)
     struck = _struck(before, frame, after, settings)
-    gone, sounds = frame.active < settings.offset, frame.active > settings.late
+    age = np.minimum((state.index - state.since) / _LONG, 1)
+    gone = frame.active < settings.offset + age * (settings.held - settings.offset)
+    sounds = frame.active > settings.late
     if settings.raw:
         gone |= frame.key < settings.key
         sounds &= frame.key >= settings.key
@@ -211,7 +220,7 @@ def _struck(before: Frame, frame: Frame, after: Frame, settings: DecodeSettings)
     peaks &= (now >= before.onset) & (now > after.onset) & (now + beside > threshold)
     # An overtone flares up with a loud note and is gone in the next frame.
     sure = before.onset + now + after.onset > SURE
-    return peaks & (sure | (after.active > settings.offset))
+    return peaks & (sure | (after.active > _SOUNDS))
 
 
 def _off(key: int, time: int, voice: NDArray[np.int64], settings: DecodeSettings) -> NoteOff:

@@ -22,11 +22,12 @@ from inference.piano.config import CONFIGS
 from inference.piano.decode import DecodeSettings, DecodeState, Frame, decode, finish
 from inference.piano.mix import MixConfig
 from inference.piano.network import PianoNetwork
-from inference.piano.refit import RefitConfig, refit_velocity
+from inference.piano.refit import RefitConfig, refit_touch, refit_velocity
+from inference.piano.start import begin_from
 from inference.piano.train import diet
 from inference.piano.transcriber import PianoTranscriber, decode_settings
 from inference.training import scores
-from inference.training.corpus import RATE, read_audio
+from inference.training.corpus import RATE, open_recordings, read_audio
 from inference.training.evaluate import read_reference
 from inference.training.scores import Table
 
@@ -36,7 +37,7 @@ REFIT_MIX = MixConfig(recorded=0.6, silent=0.0)
 REFIT_BATCHES, REFIT_SEED = 150, 77
 """Half an hour of recorded and sampled pianos, none of them modelled."""
 ONSETS = (0.2, 0.25, 0.3, 0.35, 0.4, 0.45, 0.5, 0.55)
-OFFSETS = (0.3, 0.4, 0.5, 0.6)
+OFFSETS = (0.4, 0.5, 0.6, 0.7)
 LATE = ((0.7, 0.1), (0.7, 0.2), (0.8, 0.05), (0.8, 0.1), (0.8, 0.2), (0.9, 0.05), (0.9, 0.1), (1.0, 0.1))
 """Pairs of how surely a key must sound, and how much of an onset it needs."""
 
@@ -71,10 +72,11 @@ def export(
     """
     state = torch.load(folder / "checkpoint.pt", weights_only=True)
     network = PianoNetwork(CONFIGS[config])
-    network.load_state_dict(state["average"])
+    begin_from(network, state["average"])
     if (folder / "banks.npz").exists():
         mix = diet(folder, data, network, REFIT_MIX, REFIT_SEED, modelled=0.0)
         refit_velocity(network, islice(mix, REFIT_BATCHES), RefitConfig())
+        refit_touch(network, open_recordings(folder)[::2])  # three numbers per delay; half is plenty
     else:
         log.warning("velocity is not read anew: %s holds no data", folder)
     tensors = {

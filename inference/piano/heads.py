@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from inference.piano.config import PITCHES, NoteState
+from inference.piano.config import PITCHES, NoteState, Output
 from inference.streaming import Streaming
 
 
@@ -36,6 +36,11 @@ class DecisionHead(Streaming[Tensor]):
         self.keys = nn.Linear(width, outputs - 1)
         self.pedal = nn.Sequential(nn.Linear(2 * hidden, 24), nn.ReLU(), nn.Linear(24, 1))
         begin_at_priors(self.keys)
+        # Not trained, but measured at the end: see `Touch`.
+        self.register_buffer("touch", torch.zeros(2))
+        self.touch: Tensor
+        self.register_buffer("velocity", torch.eye(outputs)[Output.VELOCITY], persistent=False)
+        self.velocity: Tensor
 
     def init_state(self, batch: int) -> Tensor:
         return self.keys.weight.new_zeros(batch, self.hindsight, PITCHES, self.hidden)
@@ -47,6 +52,11 @@ class DecisionHead(Streaming[Tensor]):
         pedal = self.pedal(pooled)[:, :, None].expand(-1, -1, x.shape[2], -1)
         joined = torch.cat([state, x], 1) if self.hindsight else x
         return torch.cat([self.keys(self._view(joined, frames)), pedal], -1), joined[:, frames:]
+
+    def touched(self, output: Tensor, level: Tensor) -> Tensor:
+        """Its output with velocities by how loud it is, `(batch, frames, 2)` of `Touch`."""
+        added: Tensor = (level @ self.touch)[:, :, None, None] * self.velocity
+        return output + added
 
     def view(self, hidden: Tensor) -> Tensor:
         """What the last layer reads keys from, of a whole `(batch, frames, 88, hidden)`."""

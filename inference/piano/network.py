@@ -13,6 +13,7 @@ from inference.piano.acoustic import AcousticNet
 from inference.piano.config import PITCHES, NoteState, PianoConfig
 from inference.piano.exchange import Exchange
 from inference.piano.heads import DecisionHead, begin_at_priors
+from inference.piano.touch import Touch
 from inference.streaming import Streaming
 
 ACTIVE = (NoteState.ONSET, NoteState.SUSTAIN, NoteState.REONSET)
@@ -40,6 +41,7 @@ class NetworkState(NamedTuple):
     velocities: Any
     context: Any
     head: Any
+    touch: Any
 
 
 class ContextNet(nn.Module):
@@ -85,6 +87,7 @@ class PianoNetwork(Streaming[NetworkState]):
         else:
             self.notes = PitchwiseLstm(width + context, config.hidden, config.layers, PITCHES, embedding)
         self.velocity_acoustic = None if config.joint else AcousticNet(config, channels, bins)
+        self.touch = Touch(config.rate / config.hop) if config.joint else None
         if config.joint:
             self.exchange: nn.Module = nn.Identity()
             if config.exchange is not None:
@@ -123,27 +126,38 @@ class PianoNetwork(Streaming[NetworkState]):
             self.velocities.init_state(batch) if second else (),
             self._no_context(batch) if self.context else (),
             self.head.init_state(batch) if self.config.joint else (),
+            self.touch.init_state(batch) if self.touch else (),
         )
 
     def step(self, x: Tensor, state: NetworkState) -> tuple[Tensor, NetworkState]:
-        features, front = self.front_end.step(x, state.front_end)
+        front: Any
+        if isinstance(self.front_end, LogFrequencySpectrogram):
+            features, level, front = self.front_end.listen(x, state.front_end)
+        else:
+            features, front = self.front_end.step(x, state.front_end)
+            level = features.new_zeros(*features.shape[:2], 2)
         if features.shape[1] == 0:
             heads = 1 if self.sooner is None else 2
             empty = x.new_zeros(len(x), 0, PITCHES, heads * self.config.outputs)
             return empty, state._replace(front_end=front)
         heard, acoustic = self.note_acoustic.step(features, state.note_acoustic)
         state = state._replace(front_end=front, note_acoustic=acoustic)
+        if self.touch is not None:
+            level, touch = self.touch.step(level, state.touch)
+            state = state._replace(touch=touch)
         loud: Tensor | None = None
         if self.velocity_acoustic is not None:
             loud, second = self.velocity_acoustic.step(features, state.velocity_acoustic)
             state = state._replace(velocity_acoustic=second)
         if self.context is None:
-            return self._decide(heard, loud, state)
+            return self._decide(heard, loud, level, state)
         outputs = []
         for frame in range(heard.shape[1]):
             around = self.context(state.context)[:, None]
             now = torch.cat([heard[:, frame : frame + 1], around], -1)
-            output, state = self._decide(now, None if loud is None else loud[:, frame : frame + 1], state)
+            here = slice(frame, frame + 1)
+            softer = None if loud is None else loud[:, here]
+            output, state = self._decide(now, softer, level[:, here], state)
             state = state._replace(context=self.follow(state.context, output[:, 0]))
             outputs.append(output)
         return torch.cat(outputs, 1), state
@@ -175,7 +189,9 @@ class PianoNetwork(Streaming[NetworkState]):
         loud = torch.cat([heard.detach(), self.velocity_acoustic(features)], -1)
         return torch.cat([self.note_head(notes), self.velocity_head(self.velocities(loud))], -1)
 
-    def _decide(self, heard: Tensor, loud: Tensor | None, state: NetworkState) -> tuple[Tensor, NetworkState]:
+    def _decide(
+        self, heard: Tensor, loud: Tensor | None, level: Tensor, state: NetworkState
+    ) -> tuple[Tensor, NetworkState]:
         """Outputs for frames of which the context, if there is one, is already part of `heard`."""
         hidden, notes = self.notes.step(heard, state.notes)
         if loud is not None:
@@ -184,8 +200,11 @@ class PianoNetwork(Streaming[NetworkState]):
             return output, state._replace(notes=notes, velocities=velocities)
         hidden = self.exchange(hidden)
         output, head = self.head.step(hidden, state.head)
+        output = self.head.touched(output, level)
         if self.sooner is not None:  # one without hindsight, and so without a state
-            output = torch.cat([output, self.heads[self.sooner](hidden)], -1)
+            second = self.heads[self.sooner]
+            assert isinstance(second, DecisionHead)
+            output = torch.cat([output, second.touched(second(hidden), level)], -1)
         return output, state._replace(notes=notes, head=head)
 
     def _no_context(self, batch: int) -> Context:

@@ -1,7 +1,8 @@
 """Velocity once more, after training: the best linear reading of what the network already hears.
 
 Velocity is a small part of the training loss, and its readers follow a network that keeps changing.
-With the network at rest the best reading is a least-squares problem, solved here at once.
+With the network at rest the best reading is a least-squares problem, solved here at once. What loudness
+adds to it (`inference.piano.touch`) is another, over recordings that are longer than training's chunks.
 """
 
 from __future__ import annotations
@@ -14,12 +15,20 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from inference.features import LogFrequencySpectrogram
 from inference.piano.config import NoteState, Output
 from inference.piano.heads import DecisionHead
+from inference.piano.labels import frame_labels
 from inference.piano.mix import Batch
 from inference.piano.network import PianoNetwork
+from inference.training.corpus import RATE, Recording
 
 Array = NDArray[np.float64]
+_LONGEST_S = 60
+"""Of each recording that loudness is measured on."""
+_PIECE = 250
+"""Frames of it at once."""
+_DB = 20 / np.log(10)
 
 
 @dataclass(frozen=True)
@@ -73,3 +82,72 @@ def _replace(head: DecisionHead, chunks: list[tuple[Array, Array]], config: Refi
     with torch.no_grad():
         weight[Output.VELOCITY] = torch.from_numpy(new[:-1])
         bias[Output.VELOCITY] = float(new[-1])
+
+
+def refit_touch(network: PianoNetwork, recordings: Iterable[Recording]) -> None:
+    """Measure what loudness adds to the velocities of all heads, in place.
+
+    Recordings as they were made: rooms and levels drawn by chance would hide what is sought. What
+    all notes of a recording share is left to it, but for the mean over all recordings.
+    """
+    network.eval()
+    rows: list[list[tuple[Array, Array, Array]]] = [[] for _ in network.heads]
+    for recording in recordings:
+        for found, row in zip(rows, _heard(network, recording), strict=True):
+            if len(row[2]) > 30:
+                found.append(row)
+    for head, found in zip(network.heads, rows, strict=True):
+        assert isinstance(head, DecisionHead)
+        inputs, targets = [], []
+        for x, _, y in found:
+            weight = 1 / (y.std() + 0.025)  # music in one dynamic tells as much as music in many
+            inputs.append((x - x.mean(0)) * weight)
+            targets.append((y - y.mean()) * weight)
+        scale, *touch = np.linalg.lstsq(np.concatenate(inputs), np.concatenate(targets))[0]
+        # The whole effect of the gain is undone, so that a bang makes nothing after it softer; but a
+        # stream's usual gain says how it was recorded, not how it is played.
+        rest = [y.mean() - (x[:, 0] * scale + x[:, 1] * touch[0] + u * touch[1]).mean() for x, u, y in found]
+        with torch.no_grad():
+            head.keys.weight[Output.VELOCITY] *= scale
+            head.keys.bias[Output.VELOCITY] *= scale
+            head.keys.bias[Output.VELOCITY] += float(np.mean(rest))
+            head.touch.copy_(torch.tensor(touch))
+
+
+def _heard(network: PianoNetwork, recording: Recording) -> list[tuple[Array, Array, Array]]:
+    """Of each onset, for each head: velocity, loudness and gain; unusual gain; the true velocity."""
+    with torch.no_grad():
+        hidden, level, gain = _hidden(network, recording)
+        loud, unusual = level[0].double().numpy().T
+        heads = [head for head in network.heads if isinstance(head, DecisionHead)]
+        velocities = [head.keys(head.view(hidden))[0, :, :, Output.VELOCITY].double() for head in heads]
+    labels = frame_labels(recording.notes, None, len(gain), network.config)
+    struck = (labels.state == NoteState.ONSET) | (labels.state == NoteState.REONSET)
+    told, keys = np.nonzero(struck)
+    found = []
+    for velocity, delay in zip(velocities, network.config.delays, strict=True):
+        at = told + (delay - network.config.delay) // network.config.hop
+        inside = (at >= 0) & (at < len(gain))
+        at, key = at[inside], keys[inside]
+        x = np.stack([velocity.numpy()[at, key], loud[at], gain[at]], 1)
+        truth = labels.velocity[told[inside], key].astype(np.float64)
+        found.append((x, unusual[at], truth))
+    return found
+
+
+def _hidden(network: PianoNetwork, recording: Recording) -> tuple[Tensor, Tensor, Array]:
+    """What heads read, what `Touch` finds, and the gain in dB, in pieces that memory holds easily."""
+    front, touch = network.front_end, network.touch
+    assert isinstance(front, LogFrequencySpectrogram) and touch is not None
+    audio = recording.audio[: _LONGEST_S * RATE].astype(np.float32) / np.float32(32_768)
+    state, hidden, levels, gains = network.init_state(1), list[Tensor](), list[Tensor](), list[Tensor]()
+    for piece in torch.split(torch.from_numpy(audio)[None], _PIECE * network.config.hop, dim=1):
+        features, level, heard = front.listen(piece, state.front_end)
+        found, acoustic = network.note_acoustic.step(features, state.note_acoustic)
+        found, notes = network.notes.step(found, state.notes)
+        told, touched = touch.step(level, state.touch)
+        state = state._replace(front_end=heard, note_acoustic=acoustic, notes=notes, touch=touched)
+        hidden.append(network.exchange(found))
+        levels.append(told)
+        gains.append(level[0, :, 1])
+    return torch.cat(hidden, 1), torch.cat(levels, 1), torch.cat(gains).double().numpy() * _DB

@@ -46,8 +46,8 @@ class PointerSettings:
     fastest_bpm: float = 240.0
     usual_bpm: float = 110.0
     spread: float = 0.6
-    stiff: float = 15.0
-    bias: float = -1.2
+    stiff: float = 12.0
+    bias: float = -1.5
     sharp: float = 1.3
     limit: float = 5.0
     restless: float = 0.01

@@ -12,6 +12,7 @@ from numpy.random import Generator
 from numpy.typing import NDArray
 
 from inference.training.corpus import RATE, Performance, cut_repeats
+from inference.training.figures import with_figures
 from inference.training.notes import Floats, NoteTable
 from inference.training.pianos import Bank
 
@@ -124,25 +125,31 @@ def _cut(performance: Performance, random: Generator, seconds: float) -> tuple[N
     notes = performance.notes
     start = float(notes.onset[random.integers(len(notes))]) - random.uniform(0, seconds) / stretch
     notes = notes.moved(-start, stretch, transpose)
+    pedal = (performance.pedal - start) * np.float32(stretch)
     deep = random.random()
     if deep < 0.12:
         notes = notes.moved(0, 1, -12 if notes.pitch.mean() > 55 else 0)
     elif deep < 0.37:
         # Music is rarely low: the left hand plays an octave deeper.
         notes = replace(notes, pitch=np.where(notes.pitch < 60, notes.pitch - 12, notes.pitch))
-    keep = (notes.offset > -LEAD_S) & (notes.onset < seconds) & (notes.onset > -LEAD_S)
-    notes = notes.select(keep & (notes.pitch >= 21) & (notes.pitch <= 108))
+    notes = notes.select(_heard(notes, seconds))
+    notes = with_figures(notes, pedal, random)
+    notes = notes.select(_heard(notes, seconds) & (notes.pitch >= 21) & (notes.pitch <= 108))
     if len(notes) < 3:
         return None
     if random.random() < 0.2:
         # Music hides that overtones are not notes: now and then only a few notes of it are left.
         keep = random.random(len(notes)) < random.uniform(0.04, 0.5)
         notes = notes.select(keep if keep.any() else np.arange(len(notes)) == 0)
-    pedal = (performance.pedal - start) * np.float32(stretch)
     if random.random() < 0.2:
         notes = replace(notes, offset=notes.release)
         pedal = np.zeros((0, 2), np.float32)
     return cut_repeats(notes), pedal
+
+
+def _heard(notes: NoteTable, seconds: float) -> NDArray[np.bool_]:
+    heard: NDArray[np.bool_] = (notes.onset > -LEAD_S) & (notes.onset < seconds) & (notes.offset > -LEAD_S)
+    return heard
 
 
 def _touch(notes: NoteTable, random: Generator) -> tuple[NDArray[np.float64], float]:

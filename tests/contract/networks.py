@@ -54,6 +54,8 @@ def restless(config, seed=0, scale=40.0):
             network.chosen = chosen
             layer = network.head.keys if config.joint else network.note_head
             layer.weight[: len(NoteState)].mul_(scale)
+            if config.joint:
+                network.head.touch.normal_()
             for _ in range(3):  # no state may be the favourite
                 heard = network(noise(40 * config.hop, torch.Generator().manual_seed(9)))
                 usual = heard[..., : len(NoteState)].flatten(0, 2).median(0).values

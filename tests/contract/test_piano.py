@@ -6,6 +6,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from inference.features import MelConfig
 from inference.piano.acoustic import AcousticNet, FilmBlock
 from inference.piano.config import (
     CONFIGS,
@@ -183,6 +184,7 @@ def test_every_weight_learns(name):
 def test_a_joint_network_learns_with_the_context_it_would_give_itself():
     """Given its own decisions as context, a whole recording is decided as it is frame by frame."""
     network = restless(SMALL["light-context"])
+    without_touch(network)
     audio = noise(30 * network.config.hop, torch.Generator().manual_seed(4))
     with torch.no_grad():
         expected, context, told = network(audio), network.init_state(2).context, []
@@ -200,11 +202,18 @@ def test_context_is_of_one_delay():
         replace(LIGHT, context=True)
 
 
+def without_touch(network):
+    """Loudness is of streams; what a network makes of features knows nothing of it."""
+    for head in network.heads:
+        head.touch.zero_()
+
+
 def test_a_step_decides_after_the_chosen_delay():
     config = SMALL["light"]
     network = restless(config)
     audio = noise(30 * config.hop, torch.Generator().manual_seed(5))
     with torch.no_grad():
+        without_touch(network)
         together = network.from_features(network.front_end(audio))
         assert together.shape[3] == len(config.delays) > 2
         for network.chosen in range(len(config.delays)):
@@ -216,6 +225,11 @@ def test_the_network_streams_whatever_delay_it_decides_after(delay):
     network = restless(SMALL["light"]).double()
     network.chosen = SMALL["light"].delays.index(delay)
     verify_streaming(network, lambda n, g: noise(n, g).double(), 60 * 80 + 3, tolerance=1e-7)
+
+
+def test_a_joint_network_follows_the_level():
+    with pytest.raises(ValueError, match="level"):
+        replace(LIGHT, front_end=MelConfig())
 
 
 def test_delays_differ_by_whole_hops():
