@@ -84,7 +84,12 @@ def demo(
 @click.command(context_settings=SETTINGS)
 @click.argument("audio", type=ANY_PATH, nargs=-1, required=True)
 @click.option(
-    "out", "-o", "--out", type=FOLDER, help="Folder for the MIDI files.  [default: beside each file]"
+    "out",
+    "-o",
+    "--out",
+    type=ANY_PATH,
+    metavar="FOLDER|FILE.mid",
+    help="Folder for the MIDI files, or one file.  [default: beside each file]",
 )
 @preset_option("offline")
 @hearing_options

@@ -139,7 +139,7 @@ class Heard:
 
 def bounce(
     paths: Sequence[str | Path],
-    out_dir: str | Path | None = None,
+    out: str | Path | None = None,
     options: BounceOptions | None = None,
     progress: Callable[[Progress], None] | None = None,
     finished: Callable[[FileResult], None] | None = None,
@@ -151,14 +151,15 @@ def bounce(
 
     Args:
         paths: files and folders; folders are searched through all their levels.
-        out_dir: where the MIDI files go, in the shape of the folders; None puts each beside its source.
+        out: folder of the MIDI files, in the shape of the folders, or the MIDI file of the only source;
+            None puts each beside its source.
         options: see `BounceOptions`.
         progress: called after every block.
         finished: called after every file.
     """
     options = options or BounceOptions()
     preset = options.preset or load(["offline"])
-    targets = find_targets(paths, None if out_dir is None else Path(out_dir))
+    targets = find_targets(paths, None if out is None else Path(out))
     if not targets:
         raise UsageError("there is nothing to bounce", remedy="Give audio files, or a folder that has some")
     results = []

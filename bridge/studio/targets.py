@@ -7,6 +7,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from bridge.errors import UsageError
+from bridge.midi import SUFFIXES
 from bridge.studio.audio import audio_suffixes
 
 
@@ -37,25 +39,45 @@ class _Found:
     root: Path
 
 
-def find_targets(paths: Sequence[str | Path], out_dir: Path | None) -> list[Target]:
+def find_targets(paths: Sequence[str | Path], out: Path | None) -> list[Target]:
     """Sources in the order given (folders sorted), each once, with outputs that differ from each other.
 
     `take.wav` becomes `take.mid`; if `take.flac` wants that too, they become `take.wav.mid` and
     `take.flac.mid`; equal names from two folders go into folders called like those.
+
+    Args:
+        paths: files and folders.
+        out: a folder, or the MIDI file of the only source; None is beside each source.
+
+    Raises:
+        UsageError: one file for what may be several sources, or a file where a folder belongs.
     """
+    if out is not None and not out.is_dir():
+        if out.suffix.lower() in SUFFIXES:
+            return [_only(paths, out)]
+        if out.exists():
+            raise UsageError(
+                f"{out} is a file, not a folder", remedy="Give a folder, or a name that ends in .mid"
+            )
     found = list({item.source.resolve(): item for path in paths for item in _expand(Path(path))}.values())
     outputs: list[Path | None] = [None] * len(found)
     for name in (_short, _with_suffix, _with_root):
-        names = {i: _output(item, name, out_dir) for i, item in enumerate(found) if outputs[i] is None}
+        names = {i: _output(item, name, out) for i, item in enumerate(found) if outputs[i] is None}
         taken = Counter(_key(path) for path in [*names.values(), *outputs] if path)
         for i, path in names.items():
             if taken[_key(path)] == 1:
                 outputs[i] = path
     used = {_key(path) for path in outputs if path}
     return [
-        Target(item.source, path or _numbered(_output(item, _with_root, out_dir), used))
+        Target(item.source, path or _numbered(_output(item, _with_root, out), used))
         for item, path in zip(found, outputs, strict=True)
     ]
+
+
+def _only(paths: Sequence[str | Path], out: Path) -> Target:
+    if len(paths) != 1 or Path(paths[0]).is_dir():
+        raise UsageError(f"{out} is one MIDI file for several recordings", remedy="Give a folder to write to")
+    return Target(Path(paths[0]), out)
 
 
 def _expand(path: Path) -> list[_Found]:
@@ -78,10 +100,10 @@ def _with_root(item: _Found) -> Path:
     return Path(item.root.resolve().name) / _with_suffix(item)
 
 
-def _output(item: _Found, name: Callable[[_Found], Path], out_dir: Path | None) -> Path:
-    if out_dir is None:
+def _output(item: _Found, name: Callable[[_Found], Path], out: Path | None) -> Path:
+    if out is None:
         return item.source.with_name(name(item).name)
-    return out_dir / name(item)
+    return out / name(item)
 
 
 def _numbered(path: Path, used: set[str]) -> Path:

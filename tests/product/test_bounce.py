@@ -136,7 +136,7 @@ def test_notes_outside_the_instrument_are_told(tmp_path, transcriber):
 
 def test_an_output_that_cannot_be_written_is_a_failure_not_a_crash(tmp_path, transcriber):
     (tmp_path / "file").write_bytes(b"")
-    report = bounce([take(tmp_path / "in" / "a.wav")], tmp_path / "file")
+    report = bounce([take(tmp_path / "in" / "a.wav")], tmp_path / "file" / "folder")
     assert "cannot be written" in report.results[0].error and report.exit_code == 1
 
 
@@ -183,6 +183,26 @@ def test_outputs_never_collide(tmp_path):
     }
     beside = find_targets([tmp_path / "x"], None)
     assert len({t.midi for t in beside}) == 5 and all(t.midi.parent == tmp_path / "x" for t in beside)
+
+
+def test_one_recording_can_go_into_a_named_file(tmp_path):
+    assert [t.midi for t in find_targets([tmp_path / "a.wav"], tmp_path / "b.mid")] == [tmp_path / "b.mid"]
+    (tmp_path / "takes.mid").mkdir()
+    inside = find_targets([tmp_path / "a.wav"], tmp_path / "takes.mid")
+    assert [t.midi for t in inside] == [tmp_path / "takes.mid" / "a.mid"], "a folder stays one"
+
+
+@pytest.mark.parametrize("several", [["a.wav", "b.wav"], ["folder"]])
+def test_several_recordings_do_not_go_into_one_file(tmp_path, several):
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(UsageError, match=r"b\.mid is one MIDI file"):
+        find_targets([tmp_path / name for name in several], tmp_path / "b.mid")
+
+
+def test_a_file_is_no_folder_to_write_to(tmp_path):
+    (tmp_path / "notes.txt").touch()
+    with pytest.raises(UsageError, match="is a file, not a folder"):
+        find_targets([tmp_path / "a.wav"], tmp_path / "notes.txt")
 
 
 class Endless(io.RawIOBase):
