@@ -28,7 +28,6 @@ _LONGEST_S = 60
 """Of each recording that loudness is measured on."""
 _PIECE = 250
 """Frames of it at once."""
-_DB = 20 / np.log(10)
 
 
 @dataclass(frozen=True)
@@ -104,9 +103,8 @@ def refit_touch(network: PianoNetwork, recordings: Iterable[Recording]) -> None:
             inputs.append((x - x.mean(0)) * weight)
             targets.append((y - y.mean()) * weight)
         scale, *touch = np.linalg.lstsq(np.concatenate(inputs), np.concatenate(targets))[0]
-        # The whole effect of the gain is undone, so that a bang makes nothing after it softer; but a
-        # stream's usual gain says how it was recorded, not how it is played.
-        rest = [y.mean() - (x[:, 0] * scale + x[:, 1] * touch[0] + u * touch[1]).mean() for x, u, y in found]
+        # Measured is the whole effect, so that a bang makes nothing after it softer; told is what is unusual.
+        rest = [y.mean() - (x[:, 0] * scale + unusual @ touch).mean() for x, unusual, y in found]
         with torch.no_grad():
             head.keys.weight[Output.VELOCITY] *= scale
             head.keys.bias[Output.VELOCITY] *= scale
@@ -115,39 +113,39 @@ def refit_touch(network: PianoNetwork, recordings: Iterable[Recording]) -> None:
 
 
 def _heard(network: PianoNetwork, recording: Recording) -> list[tuple[Array, Array, Array]]:
-    """Of each onset, for each head: velocity, loudness and gain; unusual gain; the true velocity."""
+    """Of each onset, for each head: velocity, loudness and gain; both as unusual; the true velocity."""
     with torch.no_grad():
-        hidden, level, gain = _hidden(network, recording)
-        loud, unusual = level[0].double().numpy().T
+        hidden, now, unusual = _hidden(network, recording)
         heads = [head for head in network.heads if isinstance(head, DecisionHead)]
         velocities = [head.keys(head.view(hidden))[0, :, :, Output.VELOCITY].double() for head in heads]
-    labels = frame_labels(recording.notes, None, len(gain), network.config)
+    labels = frame_labels(recording.notes, None, len(now), network.config)
     struck = (labels.state == NoteState.ONSET) | (labels.state == NoteState.REONSET)
     told, keys = np.nonzero(struck)
     found = []
     for velocity, delay in zip(velocities, network.config.delays, strict=True):
         at = told + (delay - network.config.delay) // network.config.hop
-        inside = (at >= 0) & (at < len(gain))
+        inside = (at >= 0) & (at < len(now))
         at, key = at[inside], keys[inside]
-        x = np.stack([velocity.numpy()[at, key], loud[at], gain[at]], 1)
+        x = np.column_stack([velocity.numpy()[at, key], now[at]])
         truth = labels.velocity[told[inside], key].astype(np.float64)
         found.append((x, unusual[at], truth))
     return found
 
 
-def _hidden(network: PianoNetwork, recording: Recording) -> tuple[Tensor, Tensor, Array]:
-    """What heads read, what `Touch` finds, and the gain in dB, in pieces that memory holds easily."""
+def _hidden(network: PianoNetwork, recording: Recording) -> tuple[Tensor, Array, Array]:
+    """What heads read, loudness and gain `(frames, 2)`, and both as unusual; in pieces that memory holds."""
     front, touch = network.front_end, network.touch
     assert isinstance(front, LogFrequencySpectrogram) and touch is not None
     audio = recording.audio[: _LONGEST_S * RATE].astype(np.float32) / np.float32(32_768)
-    state, hidden, levels, gains = network.init_state(1), list[Tensor](), list[Tensor](), list[Tensor]()
+    state, hidden, levels, usuals = network.init_state(1), list[Tensor](), list[Tensor](), list[Tensor]()
     for piece in torch.split(torch.from_numpy(audio)[None], _PIECE * network.config.hop, dim=1):
         features, level, heard = front.listen(piece, state.front_end)
         found, acoustic = network.note_acoustic.step(features, state.note_acoustic)
         found, notes = network.notes.step(found, state.notes)
-        told, touched = touch.step(level, state.touch)
+        now, usual, touched = touch.compare(level, state.touch)
         state = state._replace(front_end=heard, note_acoustic=acoustic, notes=notes, touch=touched)
         hidden.append(network.exchange(found))
-        levels.append(told)
-        gains.append(level[0, :, 1])
-    return torch.cat(hidden, 1), torch.cat(levels, 1), torch.cat(gains).double().numpy() * _DB
+        levels.append(now[0])
+        usuals.append(usual[0])
+    level = torch.cat(levels).double()
+    return torch.cat(hidden, 1), level.numpy(), (level - torch.cat(usuals)).numpy()
