@@ -52,11 +52,12 @@ class Framed(Streaming[S]):
         Where there is none, a silent one stands in, so that what follows keeps its shape.
         """
         joined = torch.cat([carried, x], 1)
-        count = max(0, (joined.shape[1] - self.window) // self.hop + 1)
-        left = joined[:, count * self.hop :]
+        samples = int(joined.shape[1])  # a number also in a recording, which is of one length
+        count = max(0, (samples - self.window) // self.hop + 1)
+        left = joined.narrow(1, count * self.hop, samples - count * self.hop)
         if not count:
             return joined.new_zeros(len(x), 1, self.window), 0, left
-        return joined.unfold(1, self.window, self.hop)[:, :count], count, left
+        return joined.unfold(1, self.window, self.hop).narrow(1, 0, count), count, left
 
 
 class Plain(Framed[Carried]):
@@ -197,30 +198,30 @@ class LogFrequencySpectrogram(Framed[Levelled]):
         Power is the mean square of the newest samples, at the followed level.
         """
         frames, count, left = self._cut(x, state.samples)
-        features, peaks = self._levelled(frames, state.peak)
-        gain = math.log(self.config.level.target) - peaks.clamp(min=math.log(self.config.level.quietest))
-        power = frames[..., -self.hop :].square().mean(-1) * (2 * gain).exp()
-        peak = peaks[:, -1] if count else state.peak
-        return features[:, :count], torch.stack([power, gain], -1)[:, :count], Levelled(left, peak)
+        newest = frames.narrow(2, self.window - self.hop, self.hop)
+        peaks = self._peaks(newest, state.peak)
+        gain = self.config.level.target / peaks.exp().clamp(min=self.config.level.quietest)
+        features = self._scaled(self._magnitude(frames) * gain.unsqueeze(2))
+        power = newest.square().mean(-1) * gain.square()
+        told = torch.stack([power, gain.log()], -1)
+        if not count:
+            return features[:, :0], told[:, :0], Levelled(left, state.peak)
+        return features, told, Levelled(left, peaks.select(1, -1))
 
     def at_its_level(self, x: Tensor) -> Tensor:
         frames, count, _ = self._cut(x, self._no_samples(len(x)))
         return self._scaled(self._magnitude(frames))[:, :count]
 
-    def _levelled(self, frames: Tensor, peak: Tensor) -> tuple[Tensor, Tensor]:
-        level = self.config.level
-        newest = frames[..., -self.hop :].abs().amax(-1)
+    def _peaks(self, newest: Tensor, peak: Tensor) -> Tensor:
+        """Logarithm of the largest sample so far at each frame, whose newest samples are given."""
+        loudest = newest.abs().amax(-1)
+        loudness, sounds = loudest.clamp(min=1e-9).log(), loudest > self.config.level.quietest / 10
+        before = peak.unsqueeze(1)
         if newest.shape[1] == 1:  # a live step, in as few operations as possible
-            faded = torch.where(newest[:, 0] > level.quietest / 10, peak - self.fading, peak)
-            peak = torch.maximum(faded, newest[:, 0].clamp(min=1e-9).log())
-            gain = level.target / peak.exp().clamp(min=level.quietest)
-            return self._scaled(self._magnitude(frames) * gain[:, None, None]), peak[:, None]
+            return torch.maximum(torch.where(sounds, before - self.fading, before), loudness)
         # Where the logarithm has what it lost added again, the peak is a running maximum.
-        lost = ((newest > level.quietest / 10).to(newest) * self.fading).cumsum(1)
-        loudness = newest.clamp(min=1e-9).log() + lost
-        peaks = torch.cat([peak[:, None], loudness], 1).cummax(1).values[:, 1:] - lost
-        gain = level.target / peaks.exp().clamp(min=level.quietest)
-        return self._scaled(self._magnitude(frames) * gain[..., None]), peaks
+        lost = (sounds.to(newest) * self.fading).cumsum(1)
+        return torch.cat([before, loudness + lost], 1).cummax(1).values[:, 1:] - lost
 
     def _magnitude(self, frames: Tensor) -> Tensor:
         spectra = [self._spectrum(index, frames) for index in range(self.channels)]

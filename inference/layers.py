@@ -55,7 +55,8 @@ class CausalConv2d(Streaming[Tensor]):
         if self.conv.kernel_size[0] == 1:
             return self.conv(x), state
         joined = torch.cat([state.to(x.dtype), x.permute(0, 2, 3, 1)], 1)
-        return self.conv(joined.permute(0, 3, 1, 2)), joined[:, x.shape[2] :].detach()
+        left = joined.narrow(1, x.shape[2], self.conv.kernel_size[0] - 1)
+        return self.conv(joined.permute(0, 3, 1, 2)), left.detach()
 
 
 class Delay(Streaming[Tensor]):
@@ -202,12 +203,12 @@ class PitchwiseLstm(Streaming[LstmState], Folding):
     def _frame(self, x: Tensor, state: LstmState) -> tuple[Tensor, LstmState]:
         """A single frame, with one sigmoid for all gates: tanh(x) = 2 sigmoid(2 x) - 1, and is slow."""
         weight, own = self.folded()
-        seen = torch.cat([x[:, 0], state.hidden], -1)
+        seen = torch.cat([x.squeeze(1), state.hidden], -1)
         gates = torch.mm(seen.flatten(0, 1), weight).view(*seen.shape[:2], -1).add_(own).sigmoid_()
         enter, keep, new, leave = gates.view(*state.cell.shape[:2], 4, -1).unbind(2)
         cell = torch.addcmul(torch.addcmul(-enter, enter, new, value=2), keep, state.cell)
         hidden = torch.addcmul(-leave, leave, torch.sigmoid(2 * cell), value=2)
-        return hidden[:, None], LstmState(hidden, cell)
+        return hidden.unsqueeze(1), LstmState(hidden, cell)
 
     def fold(self) -> tuple[Tensor, ...]:
         """Weights of input and hidden, `(inputs + hidden, 4 * hidden)`, and what each pitch adds.

@@ -125,9 +125,12 @@ class HarmonicHead(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         x = x.permute(0, 2, 3, 1)
         near = self.gather(self.query(x))
-        far = torch.einsum("btfg,gfp->btpg", F.relu(self.overview(x)), self.spread)
+        # Channel by channel, as contiguous rows: a product with others is three times as slow.
+        channels = F.relu(self.overview(x)).flatten(0, 1).permute(2, 0, 1).contiguous()
+        far = torch.bmm(channels, self.spread).permute(1, 2, 0).unflatten(0, x.shape[:2])
         y = self.gathered(near) + self.heard(far)
-        y = self.norm(y.view(-1, y.shape[-1])).view(y.shape)
+        if not isinstance(self.norm, nn.Identity):
+            y = self.norm(y.view(-1, y.shape[-1])).view(y.shape)
         return F.relu(self.film(y.permute(0, 3, 1, 2)).permute(0, 2, 3, 1))
 
 

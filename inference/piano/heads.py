@@ -49,14 +49,15 @@ class DecisionHead(Streaming[Tensor]):
         frames = x.shape[1]
         # What all keys do together tells of the pedal.
         pooled = torch.cat([x.mean(2), x.amax(2)], -1)
-        pedal = self.pedal(pooled)[:, :, None].expand(-1, -1, x.shape[2], -1)
+        pedal = self.pedal(pooled).unsqueeze(2).expand(-1, -1, PITCHES, -1)
         joined = torch.cat([state, x], 1) if self.hindsight else x
-        return torch.cat([self.keys(self._view(joined, frames)), pedal], -1), joined[:, frames:]
+        left = joined.narrow(1, frames, self.hindsight)
+        return torch.cat([self.keys(self._view(joined, frames)), pedal], -1), left
 
     def touched(self, output: Tensor, level: Tensor) -> Tensor:
         """Its output with velocities by how loud it is, `(batch, frames, 2)` of `Touch`."""
-        added: Tensor = (level @ self.touch)[:, :, None, None] * self.velocity
-        return output + added
+        unusual = torch.linalg.vecdot(level, self.touch).view(*level.shape[:2], 1, 1)
+        return torch.addcmul(output, unusual, self.velocity)
 
     def view(self, hidden: Tensor) -> Tensor:
         """What the last layer reads keys from, of a whole `(batch, frames, 88, hidden)`."""

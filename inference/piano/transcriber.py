@@ -58,7 +58,8 @@ class PianoTranscriber:
         self.latency = settings.delay + self.hop // 2
         self.decisions_ms = sorted(decisions(network.config))
         # Only the joint networks are trained with weighted states.
-        self._log_weights = torch.tensor(STATE_WEIGHTS).log() if network.config.joint else torch.zeros(5)
+        weights = torch.tensor(STATE_WEIGHTS) if network.config.joint else torch.ones(5)
+        self._log_weights = weights.log()[:, None]
         self._step = RecordedStep(self.network, self._view)
 
     @property
@@ -118,19 +119,21 @@ class PianoTranscriber:
 
         Twice as many outputs, of two heads, become twice as many channels.
         """
-        heads = torch.split(output, self.network.config.outputs, -1)
-        return torch.cat([self._channels(head) for head in heads], 2)
+        outputs = self.network.config.outputs
+        if output.shape[-1] == outputs:
+            return self._channels(output)
+        return torch.cat([self._channels(head) for head in torch.split(output, outputs, -1)], 2)
 
     def _channels(self, output: Tensor) -> Tensor:
         # With the states on an axis of their own, the softmax goes over all keys at once.
-        logits = output[..., : len(NoteState)].movedim(-1, 2).contiguous() - self._log_weights[:, None]
-        states = torch.softmax(logits, 2)
-        onset = states[:, :, NoteState.ONSET] + states[:, :, NoteState.REONSET]
-        active = onset + states[:, :, NoteState.SUSTAIN]
-        velocity = output[..., Output.VELOCITY]
+        channels = output.movedim(-1, 2).contiguous()
+        states = torch.softmax(channels.narrow(2, 0, len(NoteState)) - self._log_weights, 2)
+        onset = states.select(2, NoteState.ONSET) + states.select(2, NoteState.REONSET)
+        active = onset + states.select(2, NoteState.SUSTAIN)
+        velocity = channels.select(2, Output.VELOCITY)
         if self.network.config.joint:
-            shift, key = output[..., Output.SHIFT], torch.sigmoid(output[..., Output.KEY])
-            pedal = torch.sigmoid(output[..., Output.PEDAL])
+            shift = channels.select(2, Output.SHIFT)
+            key, pedal = torch.sigmoid(channels.narrow(2, Output.KEY, 2)).unbind(2)
         else:  # the published networks tell onsets to the frame, and sounding ends alone
             shift, key, pedal = torch.zeros_like(onset), active, torch.zeros_like(onset)
         return torch.stack([onset, active, velocity, shift, key, pedal], 2)
