@@ -127,7 +127,7 @@ class HarmonicHead(nn.Module):
         near = self.gather(self.query(x))
         # Channel by channel, as contiguous rows: a product with others is three times as slow.
         channels = F.relu(self.overview(x)).flatten(0, 1).permute(2, 0, 1).contiguous()
-        far = torch.bmm(channels, self.spread).permute(1, 2, 0).unflatten(0, x.shape[:2])
+        far = torch.bmm(channels, self.spread).permute(1, 2, 0).view(*x.shape[:2], PITCHES, -1)
         y = self.gathered(near) + self.heard(far)
         if not isinstance(self.norm, nn.Identity):
             y = self.norm(y.view(-1, y.shape[-1])).view(y.shape)

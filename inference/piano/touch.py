@@ -64,9 +64,10 @@ class Touch(Streaming[TouchState]):
         """Loudness and gain in dB, what they usually are, both `(batch, frames, 2)`, and the new state."""
         values = x.index_select(2, self.source).pow(self.exponent)
         mean, weight = self._means(values, state)
-        short, long = ((mean.narrow(2, 0, 2) + _SILENCE).log() * (_DB / 2)).split(1, 2)
+        loud = (mean.narrow(2, 0, 2) + _SILENCE).log() * (_DB / 2)
         gain, usual_gain = values.narrow(2, 2, 1) * (2 * _DB), mean.narrow(2, 2, 1) * (2 * _DB)
-        now, usual = torch.cat([short, gain], 2), torch.cat([long, usual_gain], 2)
+        now = torch.cat([loud.narrow(2, 0, 1), gain], 2)
+        usual = torch.cat([loud.narrow(2, 1, 1), usual_gain], 2)
         if x.shape[1] != 1:
             mean, weight = mean[:, -1:], weight[:, -1:]
         return now, usual, TouchState(mean, weight)
