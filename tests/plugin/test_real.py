@@ -42,13 +42,13 @@ def test_a_recording_through_the_plugin_gives_the_notes_of_bounce(tmp_path):
     padded = np.zeros((2, SECONDS * RATE), np.float32)
     padded[:, : audio.shape[1]] = audio
     padded.tofile(tmp_path / "prelude.raw")
-    preset = load(["offline"])
-    bounced = hear(open_audio(str(wav)), preset.transcriber(), preset.latency.chunk_ms)
-    truth = sorted((note.onset, note.pitch) for note in bounced.notes)
-    assert len(truth) > 50
     native.fake_host()
     with real_sidecar():
         for settings in ({"preset": "offline", "block": 512}, {"preset": "live", "block": 512}):
+            preset = load([settings["preset"]])
+            bounced = hear(open_audio(str(wav)), preset.transcriber(), preset.latency.chunk_ms)
+            truth = sorted((note.onset, note.pitch) for note in bounced.notes)
+            assert len(truth) > 50
             begun = time.monotonic()
             played = native.play(
                 raw=tmp_path / "prelude.raw", rate=RATE, seconds=SECONDS, offline=1, realtime=0, **settings

@@ -30,6 +30,7 @@ constexpr int last_latency_preset = static_cast<int>(std::size(latency_presets))
 
 constexpr const char* systems[] = {"as sidecar", "piano", "rhythm", "player"};
 constexpr int last_system = static_cast<int>(std::size(systems)) - 1;
+constexpr const char* switches[] = {"off", "on"};
 constexpr const char* preset_statuses[] = {"as asked", "of that name instead", "the sidecar's instead"};
 constexpr int last_preset_status = static_cast<int>(std::size(preset_statuses)) - 1;
 

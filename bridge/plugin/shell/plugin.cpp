@@ -72,13 +72,14 @@ protected:
 
     void initParameter(const uint32_t index, DISTRHO_NAMESPACE::Parameter& parameter) override {
         const dawbridge::ParameterFacts& facts = dawbridge::parameter_facts[index];
+        if (facts.boolean) enumerate(parameter, dawbridge::switches);
         if (index == dawbridge::bypass) return parameter.initDesignation(kParameterDesignationBypass);
         parameter.name = facts.name;
         parameter.symbol = facts.symbol;
         parameter.description = facts.comment;
         parameter.ranges = ParameterRanges(facts.initial, facts.minimum, facts.maximum);
-        parameter.hints = facts.output ? kParameterIsOutput : kParameterIsAutomatable;
-        if (facts.boolean) parameter.hints |= kParameterIsBoolean | kParameterIsInteger;
+        parameter.hints |= facts.output ? kParameterIsOutput : kParameterIsAutomatable;
+        if (facts.boolean) parameter.hints |= kParameterIsBoolean;
         const bool whole = index == dawbridge::late || index == dawbridge::dropped || index == dawbridge::sounding;
         if (whole) parameter.hints |= kParameterIsInteger;
         if (index == dawbridge::preset_status) enumerate(parameter, dawbridge::preset_statuses);

@@ -136,12 +136,13 @@ void step(Host& host, uint32_t samples, bool timed) {
     float* out[] = {host.out[0].data(), host.out[1].data()};
     host.track.start = host.position;
     const bool offline = number("offline", 0) != 0;
+    const long sin = number("sin", 0);
     const auto before = std::chrono::steady_clock::now();
     host.track.moment = std::chrono::nanoseconds(before.time_since_epoch()).count();
     {
         const guard::Watch watch;
-        if (number("sin", 0) == 1) std::this_thread::sleep_for(std::chrono::microseconds(1));
-        if (number("sin", 0) == 2) sinful = std::make_unique<int>(1);
+        if (sin == 1) std::this_thread::sleep_for(std::chrono::microseconds(1));
+        if (sin == 2) sinful = std::make_unique<int>(1);
         host.engine.process(in, out, samples, transport, offline, host.bypassed, host.track);
     }
     const std::chrono::duration<double, std::micro> took = std::chrono::steady_clock::now() - before;
