@@ -95,7 +95,9 @@ def test_networks_stream(name):
 @pytest.mark.slow
 @pytest.mark.parametrize("name", CONFIGS)
 def test_networks_stream_at_full_size(name):
-    verify_streaming(restless(CONFIGS[name]), noise, 3 * 4_096 + 17, trials=2, tolerance=1e-3)
+    # In double precision, or rounding decides where what was decided comes back as context.
+    network = restless(CONFIGS[name]).double()
+    verify_streaming(network, lambda n, g: noise(n, g).double(), 3 * 4_096 + 17, trials=2, tolerance=1e-6)
 
 
 @pytest.mark.parametrize("time_widths", [(1, 1), (3, 1), (1, 3), (3, 3), (5, 3)])
