@@ -16,14 +16,15 @@ from inference.rhythm.dynamics import DynamicsNetwork, DynamicsSettings
 from inference.rhythm.follower import Follower
 from inference.rhythm.hints import Hints
 from inference.rhythm.listener import RhythmListener
+from inference.rhythm.metre import MetreNetwork
 from inference.rhythm.network import RhythmNetwork
 from inference.rhythm.pointer import PointerSettings
 from inference.rhythm.struck import STRUCK, StruckNetwork
 
 DEFAULT_WEIGHTS, FOLLOWER_WEIGHTS = "rhythm", "rhythm-live"
-BARS, DYNAMICS, NOTED, COUNTING = "bars.", "dynamics.", "noted.", "counting."
+BARS, DYNAMICS, NOTED, COUNTING, METRE = "bars.", "dynamics.", "noted.", "counting.", "metre."
 """Prefixes of the tensors of the networks over beats (which begin bars, how loud they are) and over notes."""
-PARTS = (BARS, DYNAMICS, NOTED, COUNTING)
+PARTS = (BARS, DYNAMICS, NOTED, COUNTING, METRE)
 
 
 def load(
@@ -53,7 +54,7 @@ def load(
     network.load_state_dict(
         {name: value for name, value in stored.tensors.items() if not name.startswith(PARTS)}
     )
-    bars = dynamics = struck = None
+    bars = dynamics = struck = metre = None
     if parts[BARS]:
         bars = BarNetwork()
         bars.load_state_dict(parts[BARS])
@@ -64,13 +65,18 @@ def load(
         struck = StruckNetwork(STRUCK[stored.metadata["noted"]]), CountingNetwork()
         struck[0].load_state_dict(parts[NOTED])
         struck[1].load_state_dict(parts[COUNTING])
+    if parts[METRE]:
+        metre = MetreNetwork()
+        metre.load_state_dict(parts[METRE])
     tuned = {name: float(stored.metadata[name]) for name in TUNED if name in stored.metadata}
     settings = hinted(replace(DecodeSettings(), **tuned), meters, tempo)  # type: ignore[arg-type]
     loudness = DynamicsSettings()
     if "dynamics_change" in stored.metadata:
         loudness = DynamicsSettings(*(float(stored.metadata[f"dynamics_{n}"]) for n in ("change", "weight")))
     hints = Hints(first_downbeat, taps)
-    return RhythmListener(network, settings, bars, dynamics, struck=struck, loudness=loudness, hints=hints)
+    return RhythmListener(
+        network, settings, bars, dynamics, struck=struck, metre=metre, loudness=loudness, hints=hints
+    )
 
 
 def load_follower(rate: int, weights: str | None = None) -> Follower:
@@ -81,22 +87,27 @@ def load_follower(rate: int, weights: str | None = None) -> Follower:
     """
     stored = files.read(weights or FOLLOWER_WEIGHTS)
     network = StruckNetwork(STRUCK[stored.metadata["config"]])
-    network.load_state_dict({n: value for n, value in stored.tensors.items() if not n.startswith(COUNTING)})
-    counting = None
+    own = {n: value for n, value in stored.tensors.items() if not n.startswith((COUNTING, METRE))}
+    network.load_state_dict(own)
+    counting = metre = None
     if tempi := _without(COUNTING, stored.tensors):
         counting = CountingNetwork()
         counting.load_state_dict(tempi)
         counting.eval()
+    if bars := _without(METRE, stored.tensors):
+        metre = MetreNetwork()
+        metre.load_state_dict(bars)
+        metre.eval()
     tuned = {name: float(stored.metadata[name]) for name in FOLLOWED if name in stored.metadata}
     settings = replace(PointerSettings(), **tuned)  # type: ignore[arg-type]
     if "wait" in stored.metadata:
         settings = replace(settings, wait=int(stored.metadata["wait"]))
-    return Follower(network, settings, rate, counting)
+    return Follower(network, settings, rate, counting, metre)
 
 
 FOLLOWED = (
     *("stiff", "bias", "sharp", "restless", "counted", "certain", "usual_bpm", "spread"),
-    *("downbeat_bias", "downbeat_weight", "meter_change"),
+    *("downbeat_bias", "downbeat_weight", "noted_bars", "meter_change"),
 )
 """Settings of the follower that come with its weights."""
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from inference import weights
-from inference.rhythm import BARS, COUNTING, DYNAMICS, NOTED, TUNED
+from inference.rhythm import BARS, COUNTING, DYNAMICS, METRE, NOTED, TUNED
 from inference.rhythm.bars import BarNetwork
 from inference.rhythm.config import CONFIGS, FrontEndConfig
 from inference.rhythm.counting import CountingNetwork
@@ -22,9 +22,10 @@ from inference.rhythm.dynamics import DynamicsNetwork, DynamicsSettings
 from inference.rhythm.evaluate import f1, seconds
 from inference.rhythm.listener import Frames, RhythmListener
 from inference.rhythm.material import hear, recordings
+from inference.rhythm.metre import MetreNetwork
 from inference.rhythm.network import RhythmNetwork
 from inference.rhythm.struck import STRUCK, StruckNetwork
-from inference.rhythm.train import STRUCK_CONFIG, STRUCK_FOLDER
+from inference.rhythm.train import METRE_FOLDER, STRUCK_CONFIG, STRUCK_FOLDER
 from inference.training.beats import BeatTable, beats_file, read_beats
 from inference.training.corpus import RATE, read_audio, read_performance
 from inference.training.notes import Floats
@@ -38,7 +39,8 @@ TRIED: dict[str, tuple[float, ...]] = {
     "noted_beats": (0.0, 0.5, 1.0),
     "noted_bias": (-1.5, -1.0, -0.5),
     "noted_tempo": (0.3, 0.6, 1.0),
-    "noted_bars_bias": (-2.0, -1.5, -1.0),
+    "noted_bars": (0.7, 1.0, 1.5),
+    "noted_bars_bias": (-0.3, 0.0, 0.3),
 }
 """Settings of the decoder that are tried, one after the other."""
 BEGIN_S, END_S = 15.0, 75.0
@@ -69,7 +71,7 @@ def export(
     state = torch.load(folder / "checkpoint.pt", weights_only=True)
     network = RhythmNetwork(CONFIGS[config])
     tensors = _into(network, state["average"], "")
-    bars = dynamics = struck = None
+    bars = dynamics = struck = metre = None
     if (folder / "bars.pt").is_file():
         bars = BarNetwork()
         tensors |= _into(bars, torch.load(folder / "bars.pt", weights_only=True), BARS)
@@ -81,7 +83,11 @@ def export(
         stored = torch.load(own / "checkpoint.pt", weights_only=True)
         tensors |= _into(struck[0], stored["average"], NOTED)
         tensors |= _into(struck[1], torch.load(own / "counting.pt", weights_only=True), COUNTING)
-    listener = RhythmListener(network, bars=bars, dynamics=dynamics, struck=struck)
+        if (own / METRE_FOLDER / "checkpoint.pt").is_file():
+            metre = MetreNetwork()
+            stored = torch.load(own / METRE_FOLDER / "checkpoint.pt", weights_only=True)
+            tensors |= _into(metre, stored["average"], METRE)
+    listener = RhythmListener(network, bars=bars, dynamics=dynamics, struck=struck, metre=metre)
     music = validation_music(listener, data, folder / "banks.npz")
     settings = tune(music, listener, progress)
     metadata = {

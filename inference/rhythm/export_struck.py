@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 
 from inference import weights
-from inference.rhythm import COUNTING, DEFAULT_WEIGHTS, FOLLOWED
+from inference.rhythm import COUNTING, DEFAULT_WEIGHTS, FOLLOWED, METRE
 from inference.rhythm.pointer import PointerSettings
 from inference.rhythm.struck import STRUCK, StruckNetwork
 
@@ -19,12 +19,12 @@ def export(
     out: Path,
     config: str = "struck-live",
     settings: PointerSettings | None = None,
-    counting: str = DEFAULT_WEIGHTS,
+    beside: str = DEFAULT_WEIGHTS,
 ) -> str:
     """Write the averaged weights of a run's checkpoint as `out` (safetensors, half precision).
 
-    The network that tells how fast notes are counted is that of the rhythm weights `counting`, a name
-    or a path. Returns a line that says how long it was trained.
+    The networks that tell how fast notes are counted, and which beats begin bars, are those of the rhythm
+    weights `beside`, a name or a path. Returns a line that says how long it was trained.
     """
     state = torch.load(folder / "checkpoint.pt", weights_only=True)
     tensors = {
@@ -32,8 +32,8 @@ def export(
         for name, value in state["average"].items()
     }
     StruckNetwork(STRUCK[config]).load_state_dict(tensors)
-    known = weights.read(counting).tensors.items()
-    tensors |= {name: value for name, value in known if name.startswith(COUNTING)}
+    known = weights.read(beside).tensors.items()
+    tensors |= {name: value for name, value in known if name.startswith((COUNTING, METRE))}
     chosen = asdict(settings or PointerSettings())
     metadata = {
         "config": config,

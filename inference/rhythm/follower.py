@@ -11,7 +11,9 @@ from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from inference.events import Beat, Events, Lane, LanePoint, NoteOff, NoteOn
 from inference.rhythm.counting import (
@@ -22,7 +24,19 @@ from inference.rhythm.counting import (
     tempo_costs,
     tempo_cues,
 )
-from inference.rhythm.pointer import PointerSettings, PointerState, Told, begin, likely, move
+from inference.rhythm.metre import MetreNetwork, beat_features, seen_at
+from inference.rhythm.pointer import (
+    PointerSettings,
+    PointerState,
+    Told,
+    any_place,
+    around,
+    begin,
+    likely,
+    move,
+    next_place,
+    place_of,
+)
 from inference.rhythm.struck import QuickStep, StruckNetwork, struck_frames
 
 Floats = NDArray[np.float64]
@@ -32,6 +46,8 @@ EARLY_FRAMES = 1.5
 """By which the network, which may be three frames off, answers too early on performances."""
 _NEAR_S = 0.05
 """A beat lies on the notes that are this near to where it was expected."""
+_PLACED_S, _BEAT_S = 1.0, 2.5
+"""How long notes are remembered: to place a beat on them, and to hear all of the slowest one."""
 _COUNT_FRAMES, _COUNTED_FRAMES = 200, 6_000
 """How often it is asked how fast the notes are counted, and how far back these are looked at."""
 _WINDOW_FRAMES = 25
@@ -59,11 +75,14 @@ class FollowerState(NamedTuple):
         pointer: where in the beat.
         frames: that the network has seen.
         waiting: notes whose frames are still to come.
-        near: notes of the last second.
+        near: notes of the last seconds.
         counted: notes by which the tempo is counted.
         likely: how likely they make each tempo, see `pointer.likely`.
         recent: logits of the last frames, `(frames, 2)`.
         last: time of the last beat told, in samples.
+        bar: how likely the last beat has each place in the bar.
+        metre: of the network over beats, none if there is none.
+        beats: seconds of the last beats that it heard.
         loud: loudness of the last windows.
     """
 
@@ -76,6 +95,9 @@ class FollowerState(NamedTuple):
     likely: Floats | None
     recent: Floats
     last: int
+    bar: Floats
+    metre: tuple[Tensor, ...]
+    beats: tuple[float, ...]
     loud: tuple[float, ...]
 
 
@@ -87,6 +109,7 @@ class Follower:
         settings: see `PointerSettings`.
         rate: of the notes' times; a multiple of the network's frame rate.
         counting: tells how fast notes are counted; None: their beats alone tell.
+        metre: tells which beats begin bars; None: the network over notes tells.
     """
 
     def __init__(
@@ -95,6 +118,7 @@ class Follower:
         settings: PointerSettings,
         rate: int,
         counting: CountingNetwork | None = None,
+        metre: MetreNetwork | None = None,
     ) -> None:
         config = network.config
         if not config.causal:
@@ -104,7 +128,7 @@ class Follower:
         if counting is not None and config.frames_per_second != FRAMES_PER_SECOND:
             raise ValueError(f"tempi are counted at {FRAMES_PER_SECOND} frames a second")
         self.behind, self.settings, self.rate = network.latency, settings, rate
-        self._network, self._counting = QuickStep(network), counting
+        self._network, self._counting, self._metre = QuickStep(network), counting, metre
         self.fps, self.hop = config.frames_per_second, rate // config.frames_per_second
 
     @property
@@ -126,7 +150,10 @@ class Follower:
         return FollowerState(
             self._network.start(),
             begin(self.settings, self.fps),
-            *(0, (), (), (), None, np.zeros((0, 2)), -(10**9), ()),
+            *(0, (), (), (), None, np.zeros((0, 2)), -(10**9)),
+            any_place(self.settings),
+            () if self._metre is None else (self._metre.init_state(1),),
+            *((), ()),
         )
 
     def step(
@@ -181,7 +208,8 @@ class Follower:
         )
         found, network = self._network.step(frames, state.network)
         first = max(0, self.behind - state.frames)
-        near = tuple(note for note in (*state.near, *now) if note.frame > state.frames - self.fps)
+        reach = (_PLACED_S if self._metre is None else _BEAT_S) * self.fps
+        near = tuple(note for note in (*state.near, *now) if note.frame > state.frames - reach)
         return found[first:].astype(np.float64), state._replace(
             network=network,
             frames=end,
@@ -205,15 +233,42 @@ class Follower:
     def _tell(
         self, state: FollowerState, told: Told, beats: list[Beat], lanes: list[LanePoint]
     ) -> FollowerState:
+        ahead = told.frame != told.heard
+        state = self._place(state, told.heard)
+        bar = next_place(state.bar, None, self.settings) if ahead else state.bar
         time = self._placed(round((told.frame + EARLY_FRAMES) * self.hop), state.near)
-        if time <= state.last:
+        if time <= state.last or not told.certain:
             return state
         interval, expected = time - state.last, told.length * self.hop
         if not 0.6 < interval / expected < 1.6:
             interval = round(expected)
-        beats.append(Beat(time, told.position, told.of, told.confidence))
+        beats.append(Beat(time, *place_of(bar, self.settings), told.confidence))
         lanes.append(LanePoint(time, Lane.TEMPO, 60 * self.rate / interval))
         return state._replace(last=time)
+
+    def _place(self, state: FollowerState, heard: int) -> FollowerState:
+        """The beat of frame `heard` has its place in the bar."""
+        near = around(state.recent, state.pointer.frame - 1 - heard)
+        odds = None
+        if len(near):
+            odds = self.settings.downbeat_weight * (float(near[:, 1].max()) - self.settings.downbeat_bias)
+        if self._metre is None:
+            return state._replace(bar=next_place(state.bar, odds, self.settings))
+        time = self._placed(round((heard + EARLY_FRAMES) * self.hop), state.near) / self.rate
+        beats = (*state.beats[-2:], time)
+        if len(beats) == 3 and beats[0] < beats[1] < time:
+            known = state.pointer.frame - 1 + self.behind  # more may be, if much came at once
+            notes = [n for n in state.near if n.frame <= known]
+            onset = np.array([n.time / self.rate for n in notes])
+            pitch = np.array([n.pitch for n in notes], np.int64)
+            velocity = np.array([n.velocity for n in notes], np.float32)
+            seen = beat_features(onset, pitch, velocity, np.array(beats))
+            with torch.inference_mode():
+                x = torch.from_numpy(seen_at(seen)[None, -1:])
+                logits, after = self._metre.step(x, state.metre[0])
+            state = state._replace(metre=(after,))
+            odds = self.settings.noted_bars * float(logits[0, 0])
+        return state._replace(bar=next_place(state.bar, odds, self.settings), beats=beats)
 
     def _placed(self, time: int, near: Sequence[Struck]) -> int:
         """The middle of the notes around a beat, the louder ones before the others."""

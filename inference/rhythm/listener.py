@@ -20,9 +20,10 @@ from inference.rhythm.decode import DecodeSettings, decode
 from inference.rhythm.dynamics import DynamicsNetwork, DynamicsSettings, decode_dynamics, hear_dynamics, level
 from inference.rhythm.hints import Hints
 from inference.rhythm.loudness import BandPowers, features, levelled
+from inference.rhythm.metre import MetreNetwork, hear_metre
 from inference.rhythm.network import RhythmNetwork
 from inference.rhythm.noted import Noted, hear_notes
-from inference.rhythm.settle import settle
+from inference.rhythm.settle import LATE_FRAMES, settle
 from inference.rhythm.struck import StruckNetwork
 from inference.rhythm.tonal import countable
 from inference.streaming import split, stack
@@ -80,6 +81,7 @@ class RhythmListener:
         dynamics: DynamicsNetwork | None = None,
         *,
         struck: tuple[StruckNetwork, CountingNetwork] | None = None,
+        metre: MetreNetwork | None = None,
         loudness: DynamicsSettings | None = None,
         hints: Hints | None = None,
     ) -> None:
@@ -90,6 +92,7 @@ class RhythmListener:
         self.bars = None if bars is None else bars.eval()
         self.dynamics = None if dynamics is None else dynamics.eval()
         self.struck = None if struck is None else (struck[0].eval(), struck[1].eval())
+        self.metre = None if metre is None else metre.eval()
         self.loudness, self.hints = loudness or DynamicsSettings(), hints or Hints()
         self.config = config
         self.rate, self.hop = config.rate, config.hop
@@ -156,11 +159,17 @@ class RhythmListener:
         if self.bars is None or not beats:
             return beats
         frames = beat_frames(beats, self.config)
+        times = np.array([beat.time / self.rate for beat in beats])
         logits = hear_bars(self.bars, found.seen, frames)
         if found.noted is not None:
-            said = near(found.noted.downbeat, frames) - self.settings.noted_bars_bias
-            logits = logits + self.settings.noted_bars * said
-        times = np.array([beat.time / self.rate for beat in beats])
+            if self.metre is None:
+                said = near(found.noted.downbeat, frames)
+            else:
+                second = self.config.frames_per_second
+                said = hear_metre(
+                    self.metre, found.noted.struck / (second, 1, 1), times - LATE_FRAMES / second
+                )
+            logits = logits + self.settings.noted_bars * (said - self.settings.noted_bars_bias)
         logits = self.hints.began(logits, times, max(self.settings.meters))
         return place_bars(beats, logits, self.settings)
 

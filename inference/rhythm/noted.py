@@ -28,15 +28,20 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Noted:
-    """Logits of beats and downbeats `(frames,)`, and what each tempo costs `(frames, TEMPI)`, 0 or less."""
+    """Logits of beats and downbeats `(frames,)`, and what each tempo costs `(frames, TEMPI)`, 0 or less.
+
+    `struck` are the notes themselves: rows of frame, pitch and velocity 0..1.
+    """
 
     beat: Floats
     downbeat: Floats
     tempo: NDArray[np.float32]
+    struck: Floats
 
     def part(self, first: int, last: int) -> Noted:
         """Frames `first` to `last`, without that one."""
-        return Noted(self.beat[first:last], self.downbeat[first:last], self.tempo[first:last])
+        struck = self.struck - (first, 0, 0)
+        return Noted(self.beat[first:last], self.downbeat[first:last], self.tempo[first:last], struck)
 
 
 def hear_notes(
@@ -64,7 +69,8 @@ def hear_notes(
     logits = np.concatenate([_window(network, keys, first) for first in range(0, frames, _WINDOW)])
     late = np.arange(frames) - _LATE_FRAMES
     beat, downbeat = (np.interp(late, np.arange(frames), logits[:, column]) for column in (0, 1))
-    return Noted(beat, downbeat, _tempi(counting, at, pitch, rows[:, 2], frames))
+    tempi = _tempi(counting, at, pitch, rows[:, 2], frames)
+    return Noted(beat, downbeat, tempi, rows / (config.hop, 1, 1))
 
 
 def _window(network: StruckNetwork, keys: NDArray[np.float32], first: int) -> NDArray[np.float32]:

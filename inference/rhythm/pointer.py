@@ -40,6 +40,7 @@ class PointerSettings:
         meter_change: cost of another meter from one bar to the next.
         downbeat_bias: logit above which a beat rather begins a bar.
         downbeat_weight: of the logits that tell where bars begin.
+        noted_bars: of what the network over beats says of bars, if there is one: it counts instead.
     """
 
     slowest_bpm: float = 35.0
@@ -59,6 +60,7 @@ class PointerSettings:
     meter_change: float = 4.0
     downbeat_bias: float = 0.0
     downbeat_weight: float = 1.0
+    noted_bars: float = 1.0
 
 
 class Grid(NamedTuple):
@@ -73,23 +75,26 @@ class Grid(NamedTuple):
 
 
 class PointerState(NamedTuple):
-    """Probability of each state, frames so far, the last beat told, its bar, and how sure beats were."""
+    """Probability of each state, frames so far, the last beat told, and how sure beats were."""
 
     weight: Floats
     frame: int
     told: int
-    bar: Floats
     sure: float
 
 
 class Told(NamedTuple):
-    """A beat at `frame`, the frames it lasts, its place in a bar `of` beats, and how sure it is."""
+    """A beat at `frame`, the frames it lasts, and how sure it is; not `certain` enough to be told aloud.
+
+    `heard` is the frame of the last beat whose notes are known: the same one, unless beats are told
+    before they sound.
+    """
 
     frame: int
+    heard: int
     length: float
-    position: int
-    of: int
     confidence: float
+    certain: bool
 
 
 @lru_cache
@@ -113,8 +118,7 @@ def grid(settings: PointerSettings, rate: float) -> Grid:
 
 def begin(settings: PointerSettings, rate: float) -> PointerState:
     """State before the first frame."""
-    bar = np.full(sum(settings.meters), 1 / sum(settings.meters))
-    return PointerState(grid(settings, rate).start, 0, -(10**9), bar, 0.0)
+    return PointerState(grid(settings, rate).start, 0, -(10**9), 0.0)
 
 
 def likely(tempo: Floats, settings: PointerSettings, rate: float) -> Floats:
@@ -138,7 +142,7 @@ def move(
     Args:
         state: before the frame.
         beat: logit of a beat in this frame.
-        recent: logits of beats and downbeats of the last frames, `(frames, 2)`, this one last.
+        recent: logits of beats of the last frames, `(frames, ...)` and the beat's first, this one last.
         settings: see `PointerSettings`.
         rate: frames per second.
         likely: see `likely`; None: nothing is known of the tempo besides.
@@ -172,34 +176,42 @@ def _tell(
     frame = now - since + (length if ahead else 0)
     if frame - state.told < 0.6 * length:
         return state, None
-    back = len(recent) - 1 - max(since, 0)
-    near = recent[max(back - 2, 0) : back + 3] if back >= 0 else recent[:0]
+    near = around(recent, since)
     heard = float(1 / (1 + np.exp(-near[:, 0].max()))) if len(near) else 0.0
     sure = state.sure + (heard - state.sure) / 6
     mass = state.weight[np.abs(states.since - since) <= 2].sum()
-    state = state._replace(told=frame, sure=sure, bar=_next_place(state.bar, near, settings))
-    if sure < settings.certain:
-        return state, None
-    # What is told ahead is the beat after the one that was heard last.
-    place = int((_next_place(state.bar, recent[:0], settings) if ahead else state.bar).argmax())
-    edges = np.cumsum(settings.meters)
-    meter = int(np.searchsorted(edges, place, "right"))
-    position = place - int(edges[meter] - settings.meters[meter])
-    # Two beats that were told lie a tempo apart that their time tells better than the state does.
+    state = state._replace(told=frame, sure=sure)
     confidence = float(min(1.0, mass) * sure)
-    return state, Told(frame, float(length), position, settings.meters[meter], confidence)
+    return state, Told(frame, now - since, float(length), confidence, sure >= settings.certain)
 
 
-def _next_place(bar: Floats, near: Floats, settings: PointerSettings) -> Floats:
-    """Probabilities of the places in the bar, one beat on."""
+def around(recent: Floats, since: int) -> Floats:
+    """The rows within two frames of the one that many frames before the last."""
+    back = len(recent) - 1 - since
+    return recent[max(back - 2, 0) : back + 3] if back >= 0 else recent[:0]
+
+
+def any_place(settings: PointerSettings) -> Floats:
+    """Probabilities of the places in the bars of all meters, one after the other, where nothing is known."""
+    return np.full(sum(settings.meters), 1 / sum(settings.meters))
+
+
+def place_of(bar: Floats, settings: PointerSettings) -> tuple[int, int]:
+    """The likeliest place, and of how many beats its bar is."""
+    place, edges = int(bar.argmax()), np.cumsum(settings.meters)
+    meter = int(np.searchsorted(edges, place, "right"))
+    return place - int(edges[meter] - settings.meters[meter]), settings.meters[meter]
+
+
+def next_place(bar: Floats, odds: float | None, settings: PointerSettings) -> Floats:
+    """Probabilities of the places one beat on, which rather begins a bar if `odds` (a logit) are positive."""
     edges = np.cumsum(settings.meters)
     first, last = edges - np.array(settings.meters), edges - 1
     after = np.empty_like(bar)
     after[1:] = bar[:-1]
     change = np.exp(-settings.meter_change * (1 - np.eye(len(first))))
     after[first] = bar[last] @ (change / change.sum(1, keepdims=True))
-    if len(near):
-        odds = settings.downbeat_weight * (float(near[:, 1].max()) - settings.downbeat_bias)
+    if odds is not None:
         down = np.zeros(len(bar), bool)
         down[first] = True
         after = after * np.where(down, 1 / (1 + np.exp(-odds)), 1 / (1 + np.exp(odds)))

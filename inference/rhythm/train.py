@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from inference import weights
-from inference.rhythm import train_counting, train_dynamics, train_struck
+from inference.rhythm import train_counting, train_dynamics, train_metre, train_struck
 from inference.rhythm.config import CONFIGS, Input
 from inference.rhythm.losses import LossConfig, rhythm_loss
 from inference.rhythm.mix import Mix, MixConfig
@@ -33,6 +33,8 @@ Music = TypeVar("Music", Recording, Performance)
 
 STRUCK_FOLDER, STRUCK_CONFIG = "struck", "struck-whole"
 """Where in a run's folder the network over notes is trained, and which it is."""
+METRE_FOLDER = "metre"
+"""Where in that folder the one that tells bars is."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +57,7 @@ class RhythmRun:
     marked_per_piece: int = 2
     """Performances of each score with dynamics from which these are learned; 0: they are not."""
     struck_minutes: float = 60.0
-    """How long the network over notes is trained beside it, and the one that counts; 0: they are not."""
+    """How long the network over notes is trained beside it, and those that count and tell bars; 0: none."""
 
 
 def run(settings: RhythmRun) -> Progress:
@@ -98,6 +100,8 @@ def run(settings: RhythmRun) -> Progress:
         played = train_struck.open_pieces(own.data, own.folder, own.every)[0]
         counting = train_counting.fit(train_counting.collect(played, seed=settings.seed))
         torch.save(counting.state_dict(), own.folder / "counting.pt")
+        metre = own.folder / METRE_FOLDER
+        train_metre.run(train_metre.MetreRun(own.data, metre, own.folder, seed=settings.seed))
     return progress
 
 
