@@ -20,7 +20,7 @@ from inference.rhythm.decode import DecodeSettings, decode
 from inference.rhythm.dynamics import DynamicsNetwork, DynamicsSettings, decode_dynamics, hear_dynamics, level
 from inference.rhythm.hints import Hints
 from inference.rhythm.loudness import BandPowers, features, levelled
-from inference.rhythm.metre import MetreNetwork, hear_metre
+from inference.rhythm.metre import MetreNetwork, hear_metre, other_counts
 from inference.rhythm.network import RhythmNetwork
 from inference.rhythm.noted import Noted, hear_notes
 from inference.rhythm.settle import LATE_FRAMES, settle
@@ -31,6 +31,12 @@ from inference.streaming import split, stack
 _WINDOW_S, _HOP_S = 60, 40
 """Seconds that the network sees at once, as it was trained, and by which they move on."""
 _LONGEST_S = 24 * 3600
+_AROUND = 1.5
+"""How far tempi lie from the middle one when beats are looked for again."""
+_FEWEST_RECOUNTED = 24
+"""Beats below which nothing is counted anew."""
+
+Floats = NDArray[np.float64]
 
 
 class ListenerState(NamedTuple):
@@ -151,9 +157,37 @@ class RhythmListener:
             beats = decode(drawn, found.downbeat, settings, self.config, tempo)
         else:
             uncounted = replace(settings, meters=(1,), downbeat_weight=0.0)
-            beats = self._in_bars(decode(drawn, found.downbeat, uncounted, self.config, tempo), found)
+            beats = decode(drawn, found.downbeat, uncounted, self.config, tempo)
+            limits = None if self.hints.taps else self._recounted(beats, found)
+            if limits is not None:
+                uncounted = replace(uncounted, slowest_bpm=limits[0], fastest_bpm=limits[1])
+                beats = decode(drawn, found.downbeat, uncounted, self.config, tempo) or beats
+            beats = self._in_bars(beats, found)
         settled = settle(beats, found.seen, self.config)
         return settled if self.hints.taps or countable(settled, found.seen) else ()
+
+    def _recounted(self, beats: Sequence[Beat], found: Frames) -> tuple[float, float] | None:
+        """Tempi between which to look again, if the notes say that the beats are counted otherwise."""
+        if self.metre is None or found.noted is None or len(beats) < _FEWEST_RECOUNTED:
+            return None
+        times, notes = self._beside_notes(beats, found.noted)
+        bpm, settings = 60 / float(np.median(np.diff(times))), self.settings
+        odds = {1.0: hear_metre(self.metre, times, notes).counted + settings.recounted}
+        limits = {1.0: (0.0, 0.0)}
+        for count, ways in other_counts(times).items():
+            slowest = max(settings.slowest_bpm, bpm / count / _AROUND)
+            fastest = min(settings.fastest_bpm, bpm / count * _AROUND)
+            if slowest < fastest:
+                odds[count] = max(hear_metre(self.metre, way, notes).counted for way in ways)
+                limits[count] = slowest, fastest
+        count = max(odds, key=lambda count: odds[count])
+        return None if count == 1 else limits[count]
+
+    def _beside_notes(self, beats: Sequence[Beat], noted: Noted) -> tuple[Floats, Floats]:
+        """Times of beats as the network over sound tells them, put where notes are, and these; in seconds."""
+        second = self.config.frames_per_second
+        times = np.array([beat.time / self.rate for beat in beats]) - LATE_FRAMES / second
+        return times, noted.struck / (second, 1, 1)
 
     def _in_bars(self, beats: tuple[Beat, ...], found: Frames) -> tuple[Beat, ...]:
         if self.bars is None or not beats:
@@ -165,10 +199,7 @@ class RhythmListener:
             if self.metre is None:
                 said = near(found.noted.downbeat, frames)
             else:
-                second = self.config.frames_per_second
-                said = hear_metre(
-                    self.metre, found.noted.struck / (second, 1, 1), times - LATE_FRAMES / second
-                )
+                said = hear_metre(self.metre, *self._beside_notes(beats, found.noted)).downbeat
             logits = logits + self.settings.noted_bars * (said - self.settings.noted_bars_bias)
         logits = self.hints.began(logits, times, max(self.settings.meters))
         return place_bars(beats, logits, self.settings)

@@ -7,6 +7,7 @@ the beats, a bar of a slow piece looks like one of a fast piece, and a little mu
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -33,8 +34,17 @@ Floats = NDArray[np.float32]
 Times = NDArray[np.float64]
 
 
+class Metre(NamedTuple):
+    """Logits that each beat begins a bar `(beats,)`, and that the beats are counted as they are meant."""
+
+    downbeat: Floats
+    counted: float
+
+
 class MetreNetwork(Streaming[Tensor]):
-    """Beats `(batch, beats, INPUTS)`, see `seen_at`, to the logit that each begins a bar, `(batch, beats)`.
+    """Beats `(batch, beats, INPUTS)`, see `seen_at`, to two logits of each, `(batch, beats, 2)`.
+
+    That it begins a bar, and that beats are what is counted here, not every second one, or half of one.
 
     It remembers, and hears nothing that comes: one that did was no better, and could not be asked live.
     State: `(batch, layers, channels)`.
@@ -48,8 +58,8 @@ class MetreNetwork(Streaming[Tensor]):
         self.norm = nn.LayerNorm(channels)
         self.remember = nn.GRU(channels, channels, layers, batch_first=True, dropout=dropout)
         self.dropout = nn.Dropout(dropout)
-        self.leave = nn.Linear(channels, 1)
-        self.direct = nn.Linear(channels, 1)
+        self.leave = nn.Linear(channels, 2)
+        self.direct = nn.Linear(channels, 2)
 
     def init_state(self, batch: int) -> Tensor:
         return self.leave.weight.new_zeros(batch, self.remember.num_layers, self.remember.hidden_size)
@@ -58,7 +68,7 @@ class MetreNetwork(Streaming[Tensor]):
         heard = self.dropout(F.relu(self.enter(x)))
         remembered, after = self.remember(self.norm(heard), state.transpose(0, 1).contiguous())
         logits: Tensor = self.leave(self.dropout(remembered)) + self.direct(heard)
-        return logits[..., 0], after.transpose(0, 1)
+        return logits, after.transpose(0, 1)
 
 
 def beat_features(onset: Times, pitch: NDArray[np.int64], velocity: Floats, beats: Times) -> Floats:
@@ -104,21 +114,28 @@ def seen_at(features: Floats) -> Floats:
 
 
 def hear_metre(
-    network: MetreNetwork,
-    notes: Sequence[tuple[float, int, float]] | NDArray[np.float64],
-    beats: Times,
-) -> Floats:
-    """Logits that beats begin bars, `(beats,)`; nothing is known of very few.
+    network: MetreNetwork, beats: Times, notes: Sequence[tuple[float, int, float]] | NDArray[np.float64]
+) -> Metre:
+    """What notes say of beats; nothing of very few.
 
     Args:
         network: in evaluation mode.
-        notes: rows of onset in seconds, pitch, and velocity 0..1.
         beats: rising, in seconds.
+        notes: rows of onset in seconds, pitch, and velocity 0..1.
     """
     if len(beats) < FEWEST:
-        return np.zeros(len(beats), np.float32)
+        return Metre(np.zeros(len(beats), np.float32), 0.0)
     rows = np.asarray(notes, np.float64).reshape(-1, 3)
     features = beat_features(rows[:, 0], rows[:, 1].astype(np.int64), rows[:, 2].astype(np.float32), beats)
     with torch.inference_mode():
-        logits: Floats = network(torch.from_numpy(seen_at(features))[None])[0].numpy()
-    return logits
+        logits = network(torch.from_numpy(seen_at(features))[None])[0].numpy()
+    return Metre(logits[:, 0], float(logits[:, 1].mean()))
+
+
+def other_counts(beats: Times) -> dict[float, list[Times]]:
+    """The same beats counted otherwise: how many go to one then, and from each that may be first."""
+    found = {
+        1 / times: [np.interp(np.arange(times * (len(beats) - 1) + 1) / times, np.arange(len(beats)), beats)]
+        for times in (2, 3)
+    }
+    return found | {float(every): [beats[first::every] for first in range(every)] for every in (2, 3)}

@@ -1,4 +1,4 @@
-"""Trains the network that tells bars from the notes of beats, on notes spoilt as a transcription is."""
+"""Trains the network that tells metre from the notes of beats, on notes spoilt as a transcription is."""
 
 from __future__ import annotations
 
@@ -21,8 +21,20 @@ from inference.rhythm.train_struck import Piece, open_pieces, spoilt
 from inference.training.loop import LoopConfig, Progress, train
 
 log = logging.getLogger(__name__)
+Floats = NDArray[np.float32]
+
+
+class Counting(NamedTuple):
+    """One out of `every` so many beats is counted, and `times` that."""
+
+    every: int
+    times: int
+
+
+_MISCOUNTED = (Counting(1, 2), Counting(2, 1), Counting(3, 1), Counting(1, 3), Counting(3, 2), Counting(2, 3))
+_HOW_OFTEN = (0.3, 0.35, 0.15, 0.1, 0.05, 0.05)
 DEFAULT_LOOP = LoopConfig(steps=3_000, learning_rate=2e-3, ranks=1, average_last=0.1)
-_FEWEST_NOTES = 10
+_FEWEST_BEATS, _FEWEST_NOTES = 12, 10
 _USUAL = 0.05, 0.95
 """Shares of downbeats between which an excerpt has bars."""
 
@@ -40,8 +52,8 @@ class MetreRun:
     beats: int = 128
     misplaced_s: float = 0.025
     """How far beats are off, as they will be when they are heard: at most, as a standard deviation."""
-    miscounted: float = 0.25
-    """Share of excerpts whose beats are counted twice or half as fast, as they will be heard at times."""
+    miscounted: float = 0.5
+    """Share of excerpts whose beats are counted faster or slower than they are meant, as happens."""
     pop: float = 0.1
     """Share of excerpts out of POP909."""
     every: int = 8
@@ -49,10 +61,24 @@ class MetreRun:
 
 
 class MetreBatch(NamedTuple):
-    """Beats `(batch, beats, features)`, and 1 where bars begin `(batch, beats)`, NaN beyond the excerpt."""
+    """Beats `(batch, beats, INPUTS)`; 1 where bars begin `(batch, beats)`, NaN where nothing is known.
+
+    `counted` `(batch,)` is 1 where beats are counted as they are meant; `there` `(batch, beats)` tells
+    beats from what fills up shorter rows.
+    """
 
     features: Tensor
     downbeat: Tensor
+    counted: Tensor
+    there: Tensor
+
+
+class Excerpt(NamedTuple):
+    """One row of a batch."""
+
+    features: Floats
+    downbeat: Floats
+    counted: bool
 
 
 def run(settings: MetreRun) -> Progress:
@@ -78,30 +104,37 @@ def batches(settings: MetreRun, pools: Sequence[Sequence[Piece]]) -> Iterator[Me
     random = np.random.default_rng(settings.seed)
     weights = [np.sqrt([float(beats.time[-1]) for _, beats in pool]) for pool in pools]
     while True:
-        rows: list[tuple[NDArray[np.float32], NDArray[np.float32]]] = []
+        rows: list[Excerpt] = []
         while len(rows) < settings.batch:
             which = len(pools) - 1 if random.random() < settings.pop else 0
             share = weights[which] / weights[which].sum()
             piece = pools[which][int(random.choice(len(share), p=share))]
             if (found := excerpt(piece, settings, random)) is not None:
-                rows.append((seen_at(found[0]), found[1]))
-        longest = max(len(known) for _, known in rows)
-        features = [np.pad(x, ((0, longest - len(x)), (0, 0))) for x, _ in rows]
-        downbeat = [np.pad(y, (0, longest - len(y)), constant_values=np.nan) for _, y in rows]
-        yield MetreBatch(torch.from_numpy(np.stack(features)), torch.from_numpy(np.stack(downbeat)))
+                rows.append(found)
+        longest = max(len(row.downbeat) for row in rows)
+        missing = [longest - len(row.downbeat) for row in rows]
+        features = [np.pad(seen_at(r.features), ((0, n), (0, 0))) for r, n in zip(rows, missing, strict=True)]
+        down = [
+            np.pad(r.downbeat, (0, n), constant_values=np.nan) for r, n in zip(rows, missing, strict=True)
+        ]
+        there = np.arange(longest) < longest - np.array(missing)[:, None]
+        counted = np.array([row.counted for row in rows], np.float32)
+        columns = np.stack(features), np.stack(down), counted, there
+        yield MetreBatch(*(torch.from_numpy(column) for column in columns))
 
 
-def excerpt(
-    piece: Piece, settings: MetreRun, random: Generator
-) -> tuple[NDArray[np.float32], NDArray[np.float32]] | None:
-    """Some beats of a performance in nearly its tempo and any key; None if they have no bars."""
+def excerpt(piece: Piece, settings: MetreRun, random: Generator) -> Excerpt | None:
+    """Some beats of a performance in nearly its tempo and any key; None if they are too few."""
     notes, beats = piece
-    first = int(random.integers(0, max(1, len(beats) - settings.beats // 2)))
-    time, down = beats.time[first : first + settings.beats], beats.downbeat[first : first + settings.beats]
+    count = Counting(1, 1)
     if random.random() < settings.miscounted:
-        time, down = miscounted(time, down, random)
-    if len(time) < 12 or not _USUAL[0] < down.mean() < _USUAL[1]:
+        count = _MISCOUNTED[int(random.choice(len(_MISCOUNTED), p=_HOW_OFTEN))]
+    number = settings.beats * count.every // count.times
+    first = int(random.integers(0, max(1, len(beats) - number // 2)))
+    time, down = beats.time[first : first + number], beats.downbeat[first : first + number]
+    if len(time) * count.times < _FEWEST_BEATS * count.every:
         return None
+    time, bars = recounted(time, down, count, random)
     stretch = float(np.exp(random.uniform(np.log(SPOIL.slowest), np.log(SPOIL.fastest))))
     inside = notes.select((notes.onset > time[0] - 1) & (notes.onset < time[-1] + 2))
     if len(inside) < _FEWEST_NOTES:
@@ -109,24 +142,32 @@ def excerpt(
     onset, pitch, velocity = spoilt(inside.moved(0.0, stretch, int(random.integers(-6, 6))), SPOIL, random)
     off = random.normal(0, random.uniform(0, settings.misplaced_s), len(time))
     heard = np.maximum.accumulate(time * stretch + off) + 1e-4 * np.arange(len(time))
-    return beat_features(onset, pitch, velocity, heard), down.astype(np.float32)
+    known = bars.astype(np.float32)
+    if not _USUAL[0] < bars.mean() < _USUAL[1]:
+        known[:] = np.nan
+    return Excerpt(beat_features(onset, pitch, velocity, heard), known, count == Counting(1, 1))
 
 
-def miscounted(
-    time: NDArray[np.float64], down: NDArray[np.bool_], random: Generator
+def recounted(
+    time: NDArray[np.float64], down: NDArray[np.bool_], count: Counting, random: Generator
 ) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
-    """The same beats counted twice as fast, or half as fast from either one on, and which begin bars then."""
-    if random.random() < 0.5:
-        first = int(random.integers(2))
-        return time[first::2], down[first::2]
-    twice = np.zeros(max(2 * len(time) - 1, 0), bool)
-    twice[::2] = down
-    return np.interp(np.arange(len(twice)) / 2, np.arange(len(time)), time), twice
+    """Beats counted in another way, from any of them on, and which begin bars then."""
+    first = int(random.integers(count.every))
+    time, down = time[first :: count.every], down[first :: count.every]
+    length = max(count.times * (len(time) - 1) + 1, 0)
+    bars = np.zeros(length, bool)
+    bars[:: count.times] = down[: len(bars[:: count.times])]
+    return np.interp(np.arange(length) / count.times, np.arange(len(time)), time), bars
 
 
 def metre_loss(network: nn.Module, batch: MetreBatch) -> dict[str, Tensor]:
-    """Cross entropy of the beats whose place is known, as `total`."""
+    """Cross entropies of what begins bars, and of how it is counted, by each beat and by all together."""
     assert isinstance(network, MetreNetwork)
     known = ~batch.downbeat.isnan()
-    logits = network(batch.features)
-    return {"total": F.binary_cross_entropy_with_logits(logits[known], batch.downbeat[known])}
+    logits, there = network(batch.features), batch.there.float()
+    bars = F.binary_cross_entropy_with_logits(logits[..., 0][known], batch.downbeat[known])
+    counted = batch.counted[:, None].expand_as(there)
+    each = F.binary_cross_entropy_with_logits(logits[..., 1][batch.there], counted[batch.there])
+    mean = (logits[..., 1] * there).sum(1) / there.sum(1)
+    counting = (each + F.binary_cross_entropy_with_logits(mean, batch.counted)) / 2
+    return {"total": bars + 0.5 * counting, "bars": bars, "counting": counting}

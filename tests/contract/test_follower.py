@@ -11,6 +11,7 @@ from inference.follow import FollowingTranscriber
 from inference.pipeline import Stream, advance
 from inference.rhythm.counting import CountingNetwork, tempo_cues
 from inference.rhythm.follower import Follower
+from inference.rhythm.metre import MetreNetwork
 from inference.rhythm.pointer import (
     PointerSettings,
     any_place,
@@ -213,7 +214,8 @@ def run(follower, notes, edges):
 
 @pytest.mark.parametrize("counts", [False, True])
 def test_a_follower_tells_the_same_in_any_portions(counts):
-    follower = Follower(network(), SPEAKING, RATE, CountingNetwork(8, 2).eval() if counts else None)
+    beside = (CountingNetwork(8, 2).eval(), MetreNetwork(16).eval()) if counts else ()
+    follower = Follower(network(), SPEAKING, RATE, *beside)
     notes, end = notes_by_chance(), 20 * RATE
     whole = run(follower, notes, [end])
     for size in (320, 1_000, 7_777):
