@@ -16,7 +16,7 @@ from inference.rhythm.dynamics import DynamicsNetwork, DynamicsSettings
 from inference.rhythm.follower import Follower
 from inference.rhythm.hints import Hints
 from inference.rhythm.listener import RhythmListener
-from inference.rhythm.metre import MetreNetwork
+from inference.rhythm.metre import TASKS, MetreNetwork
 from inference.rhythm.network import RhythmNetwork
 from inference.rhythm.pointer import PointerSettings
 from inference.rhythm.struck import STRUCK, StruckNetwork
@@ -66,8 +66,9 @@ def load(
         struck[0].load_state_dict(parts[NOTED])
         struck[1].load_state_dict(parts[COUNTING])
     if parts[METRE]:
-        metre = MetreNetwork()
-        metre.load_state_dict(parts[METRE])
+        metre = MetreNetwork(), MetreNetwork()
+        for own, task in zip(metre, TASKS, strict=True):
+            own.load_state_dict(_without(f"{task}.", parts[METRE]))
     tuned = {name: float(stored.metadata[name]) for name in TUNED if name in stored.metadata}
     settings = hinted(replace(DecodeSettings(), **tuned), meters, tempo)  # type: ignore[arg-type]
     loudness = DynamicsSettings()
@@ -94,7 +95,7 @@ def load_follower(rate: int, weights: str | None = None) -> Follower:
         counting = CountingNetwork()
         counting.load_state_dict(tempi)
         counting.eval()
-    if bars := _without(METRE, stored.tensors):
+    if bars := _without(f"{METRE}{TASKS[0]}.", stored.tensors):
         metre = MetreNetwork()
         metre.load_state_dict(bars)
         metre.eval()

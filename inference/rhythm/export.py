@@ -22,10 +22,10 @@ from inference.rhythm.dynamics import DynamicsNetwork, DynamicsSettings
 from inference.rhythm.evaluate import f1, seconds
 from inference.rhythm.listener import Frames, RhythmListener
 from inference.rhythm.material import hear, recordings
-from inference.rhythm.metre import MetreNetwork
+from inference.rhythm.metre import TASKS, MetreNetwork
 from inference.rhythm.network import RhythmNetwork
 from inference.rhythm.struck import STRUCK, StruckNetwork
-from inference.rhythm.train import METRE_FOLDER, STRUCK_CONFIG, STRUCK_FOLDER
+from inference.rhythm.train import STRUCK_CONFIG, STRUCK_FOLDER
 from inference.training.beats import BeatTable, beats_file, read_beats
 from inference.training.corpus import RATE, read_audio, read_performance
 from inference.training.notes import Floats
@@ -84,10 +84,11 @@ def export(
         stored = torch.load(own / "checkpoint.pt", weights_only=True)
         tensors |= _into(struck[0], stored["average"], NOTED)
         tensors |= _into(struck[1], torch.load(own / "counting.pt", weights_only=True), COUNTING)
-        if (own / METRE_FOLDER / "checkpoint.pt").is_file():
-            metre = MetreNetwork()
-            stored = torch.load(own / METRE_FOLDER / "checkpoint.pt", weights_only=True)
-            tensors |= _into(metre, stored["average"], METRE)
+        if all((own / task / "checkpoint.pt").is_file() for task in TASKS):
+            metre = MetreNetwork(), MetreNetwork()
+            for learned, task in zip(metre, TASKS, strict=True):
+                stored = torch.load(own / task / "checkpoint.pt", weights_only=True)
+                tensors |= _into(learned, stored["average"], f"{METRE}{task}.")
     listener = RhythmListener(network, bars=bars, dynamics=dynamics, struck=struck, metre=metre)
     music = validation_music(listener, data, folder / "banks.npz")
     settings = tune(music, listener, progress)

@@ -10,6 +10,7 @@ import torch
 
 from inference import weights
 from inference.rhythm import COUNTING, DEFAULT_WEIGHTS, FOLLOWED, METRE
+from inference.rhythm.metre import TASKS
 from inference.rhythm.pointer import PointerSettings
 from inference.rhythm.struck import STRUCK, StruckNetwork
 
@@ -33,7 +34,7 @@ def export(
     }
     StruckNetwork(STRUCK[config]).load_state_dict(tensors)
     known = weights.read(beside).tensors.items()
-    tensors |= {name: value for name, value in known if name.startswith((COUNTING, METRE))}
+    tensors |= {name: value for name, value in known if name.startswith((COUNTING, f"{METRE}{TASKS[0]}."))}
     chosen = asdict(settings or PointerSettings())
     metadata = {
         "config": config,

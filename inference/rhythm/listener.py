@@ -87,7 +87,7 @@ class RhythmListener:
         dynamics: DynamicsNetwork | None = None,
         *,
         struck: tuple[StruckNetwork, CountingNetwork] | None = None,
-        metre: MetreNetwork | None = None,
+        metre: tuple[MetreNetwork, MetreNetwork] | None = None,
         loudness: DynamicsSettings | None = None,
         hints: Hints | None = None,
     ) -> None:
@@ -98,7 +98,7 @@ class RhythmListener:
         self.bars = None if bars is None else bars.eval()
         self.dynamics = None if dynamics is None else dynamics.eval()
         self.struck = None if struck is None else (struck[0].eval(), struck[1].eval())
-        self.metre = None if metre is None else metre.eval()
+        self.metre = None if metre is None else (metre[0].eval(), metre[1].eval())
         self.loudness, self.hints = loudness or DynamicsSettings(), hints or Hints()
         self.config = config
         self.rate, self.hop = config.rate, config.hop
@@ -172,13 +172,14 @@ class RhythmListener:
             return None
         times, notes = self._beside_notes(beats, found.noted)
         bpm, settings = 60 / float(np.median(np.diff(times))), self.settings
-        odds = {1.0: hear_metre(self.metre, times, notes).counted + settings.recounted}
+        counted = self.metre[1]
+        odds = {1.0: float(hear_metre(counted, times, notes).mean()) + settings.recounted}
         limits = {1.0: (0.0, 0.0)}
         for count, ways in other_counts(times).items():
             slowest = max(settings.slowest_bpm, bpm / count / _AROUND)
             fastest = min(settings.fastest_bpm, bpm / count * _AROUND)
             if slowest < fastest:
-                odds[count] = max(hear_metre(self.metre, way, notes).counted for way in ways)
+                odds[count] = max(float(hear_metre(counted, way, notes).mean()) for way in ways)
                 limits[count] = slowest, fastest
         count = max(odds, key=lambda count: odds[count])
         return None if count == 1 else limits[count]
@@ -199,7 +200,7 @@ class RhythmListener:
             if self.metre is None:
                 said = near(found.noted.downbeat, frames)
             else:
-                said = hear_metre(self.metre, *self._beside_notes(beats, found.noted)).downbeat
+                said = hear_metre(self.metre[0], *self._beside_notes(beats, found.noted))
             logits = logits + self.settings.noted_bars * (said - self.settings.noted_bars_bias)
         logits = self.hints.began(logits, times, max(self.settings.meters))
         return place_bars(beats, logits, self.settings)

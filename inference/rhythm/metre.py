@@ -7,7 +7,6 @@ the beats, a bar of a slow piece looks like one of a fast piece, and a little mu
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -17,6 +16,8 @@ from torch import Tensor, nn
 
 from inference.streaming import Streaming
 
+TASKS = "bars", "counted"
+"""What there is a network for: which beats begin bars, and whether beats are counted as they are meant."""
 SLOTS = 4
 """Parts of a beat that are looked at; the first one's notes lie around the beat itself."""
 _SLOT = 30
@@ -34,17 +35,11 @@ Floats = NDArray[np.float32]
 Times = NDArray[np.float64]
 
 
-class Metre(NamedTuple):
-    """Logits that each beat begins a bar `(beats,)`, and that the beats are counted as they are meant."""
-
-    downbeat: Floats
-    counted: float
-
-
 class MetreNetwork(Streaming[Tensor]):
-    """Beats `(batch, beats, INPUTS)`, see `seen_at`, to two logits of each, `(batch, beats, 2)`.
+    """Beats `(batch, beats, INPUTS)`, see `seen_at`, to a logit of each, `(batch, beats)`.
 
-    That it begins a bar, and that beats are what is counted here, not every second one, or half of one.
+    One such network says that it begins a bar, another that beats are what is counted here, not every
+    second one, or half of one: taught both, a network did either less well.
 
     It remembers, and hears nothing that comes: one that did was no better, and could not be asked live.
     State: `(batch, layers, channels)`.
@@ -58,8 +53,8 @@ class MetreNetwork(Streaming[Tensor]):
         self.norm = nn.LayerNorm(channels)
         self.remember = nn.GRU(channels, channels, layers, batch_first=True, dropout=dropout)
         self.dropout = nn.Dropout(dropout)
-        self.leave = nn.Linear(channels, 2)
-        self.direct = nn.Linear(channels, 2)
+        self.leave = nn.Linear(channels, 1)
+        self.direct = nn.Linear(channels, 1)
 
     def init_state(self, batch: int) -> Tensor:
         return self.leave.weight.new_zeros(batch, self.remember.num_layers, self.remember.hidden_size)
@@ -68,7 +63,7 @@ class MetreNetwork(Streaming[Tensor]):
         heard = self.dropout(F.relu(self.enter(x)))
         remembered, after = self.remember(self.norm(heard), state.transpose(0, 1).contiguous())
         logits: Tensor = self.leave(self.dropout(remembered)) + self.direct(heard)
-        return logits, after.transpose(0, 1)
+        return logits[..., 0], after.transpose(0, 1)
 
 
 def beat_features(onset: Times, pitch: NDArray[np.int64], velocity: Floats, beats: Times) -> Floats:
@@ -115,8 +110,8 @@ def seen_at(features: Floats) -> Floats:
 
 def hear_metre(
     network: MetreNetwork, beats: Times, notes: Sequence[tuple[float, int, float]] | NDArray[np.float64]
-) -> Metre:
-    """What notes say of beats; nothing of very few.
+) -> Floats:
+    """What notes say of each beat, `(beats,)`; nothing of very few.
 
     Args:
         network: in evaluation mode.
@@ -124,12 +119,12 @@ def hear_metre(
         notes: rows of onset in seconds, pitch, and velocity 0..1.
     """
     if len(beats) < FEWEST:
-        return Metre(np.zeros(len(beats), np.float32), 0.0)
+        return np.zeros(len(beats), np.float32)
     rows = np.asarray(notes, np.float64).reshape(-1, 3)
     features = beat_features(rows[:, 0], rows[:, 1].astype(np.int64), rows[:, 2].astype(np.float32), beats)
     with torch.inference_mode():
-        logits = network(torch.from_numpy(seen_at(features))[None])[0].numpy()
-    return Metre(logits[:, 0], float(logits[:, 1].mean()))
+        logits: Floats = network(torch.from_numpy(seen_at(features))[None])[0].numpy()
+    return logits
 
 
 def other_counts(beats: Times) -> dict[float, list[Times]]:

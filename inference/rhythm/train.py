@@ -15,6 +15,7 @@ from inference import weights
 from inference.rhythm import train_counting, train_dynamics, train_metre, train_struck
 from inference.rhythm.config import CONFIGS, Input
 from inference.rhythm.losses import LossConfig, rhythm_loss
+from inference.rhythm.metre import TASKS
 from inference.rhythm.mix import Mix, MixConfig
 from inference.rhythm.network import RhythmNetwork
 from inference.rhythm.train_bars import collect, fit
@@ -33,8 +34,6 @@ Music = TypeVar("Music", Recording, Performance)
 
 STRUCK_FOLDER, STRUCK_CONFIG = "struck", "struck-whole"
 """Where in a run's folder the network over notes is trained, and which it is."""
-METRE_FOLDER = "metre"
-"""Where in that folder the one that tells bars is."""
 
 
 @dataclass(frozen=True)
@@ -100,8 +99,10 @@ def run(settings: RhythmRun) -> Progress:
         played = train_struck.open_pieces(own.data, own.folder, own.every)[0]
         counting = train_counting.fit(train_counting.collect(played, seed=settings.seed))
         torch.save(counting.state_dict(), own.folder / "counting.pt")
-        metre = own.folder / METRE_FOLDER
-        train_metre.run(train_metre.MetreRun(own.data, metre, own.folder, seed=settings.seed))
+        for task in TASKS:
+            train_metre.run(
+                train_metre.MetreRun(own.data, own.folder / task, own.folder, task, settings.seed)
+            )
     return progress
 
 

@@ -15,7 +15,7 @@ from numpy.random import Generator
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from inference.rhythm.metre import MetreNetwork, beat_features, seen_at
+from inference.rhythm.metre import TASKS, MetreNetwork, beat_features, seen_at
 from inference.rhythm.train_counting import SPOIL
 from inference.rhythm.train_struck import Piece, open_pieces, spoilt
 from inference.training.loop import LoopConfig, Progress, train
@@ -33,7 +33,7 @@ class Counting(NamedTuple):
 
 _MISCOUNTED = (Counting(1, 2), Counting(2, 1), Counting(3, 1), Counting(1, 3), Counting(3, 2), Counting(2, 3))
 _HOW_OFTEN = (0.3, 0.35, 0.15, 0.1, 0.05, 0.05)
-DEFAULT_LOOP = LoopConfig(steps=3_000, learning_rate=2e-3, ranks=1, average_last=0.1)
+DEFAULT_LOOP = LoopConfig(steps=2_500, learning_rate=2e-3, ranks=1, average_last=0.1)
 _FEWEST_BEATS, _FEWEST_NOTES = 12, 10
 _USUAL = 0.05, 0.95
 """Shares of downbeats between which an excerpt has bars."""
@@ -46,14 +46,15 @@ class MetreRun:
     data: Path
     folder: Path
     stored: Path
+    task: str = TASKS[0]
     seed: int = 1
     loop: LoopConfig = field(default_factory=lambda: DEFAULT_LOOP)
     batch: int = 24
     beats: int = 128
     misplaced_s: float = 0.025
     """How far beats are off, as they will be when they are heard: at most, as a standard deviation."""
-    miscounted: float = 0.5
-    """Share of excerpts whose beats are counted faster or slower than they are meant, as happens."""
+    miscounted: tuple[float, float] = (0.25, 0.6)
+    """Share of excerpts whose beats are counted faster or slower than they are meant, for each task."""
     pop: float = 0.1
     """Share of excerpts out of POP909."""
     every: int = 8
@@ -96,7 +97,9 @@ def run(settings: MetreRun) -> Progress:
     log.info("performances: %s", ", ".join(str(len(pool)) for pool in pools))
     network = MetreNetwork()
     per_step = settings.batch * settings.beats * 0.5  # beats last about half a second
-    return train(network, batches(settings, pools), metre_loss, settings.loop, settings.folder, per_step)
+    return train(
+        network, batches(settings, pools), LOSSES[settings.task], settings.loop, settings.folder, per_step
+    )
 
 
 def batches(settings: MetreRun, pools: Sequence[Sequence[Piece]]) -> Iterator[MetreBatch]:
@@ -127,7 +130,7 @@ def excerpt(piece: Piece, settings: MetreRun, random: Generator) -> Excerpt | No
     """Some beats of a performance in nearly its tempo and any key; None if they are too few."""
     notes, beats = piece
     count = Counting(1, 1)
-    if random.random() < settings.miscounted:
+    if random.random() < settings.miscounted[TASKS.index(settings.task)]:
         count = _MISCOUNTED[int(random.choice(len(_MISCOUNTED), p=_HOW_OFTEN))]
     number = settings.beats * count.every // count.times
     first = int(random.integers(0, max(1, len(beats) - number // 2)))
@@ -160,14 +163,21 @@ def recounted(
     return np.interp(np.arange(length) / count.times, np.arange(len(time)), time), bars
 
 
-def metre_loss(network: nn.Module, batch: MetreBatch) -> dict[str, Tensor]:
-    """Cross entropies of what begins bars, and of how it is counted, by each beat and by all together."""
-    assert isinstance(network, MetreNetwork)
+def bars_loss(network: nn.Module, batch: MetreBatch) -> dict[str, Tensor]:
+    """Cross entropy of what begins bars, where it is known, as `total`."""
     known = ~batch.downbeat.isnan()
+    logits = network(batch.features)
+    return {"total": F.binary_cross_entropy_with_logits(logits[known], batch.downbeat[known])}
+
+
+def counted_loss(network: nn.Module, batch: MetreBatch) -> dict[str, Tensor]:
+    """Cross entropy of how beats are counted, by each of them and by all together, as `total`."""
     logits, there = network(batch.features), batch.there.float()
-    bars = F.binary_cross_entropy_with_logits(logits[..., 0][known], batch.downbeat[known])
-    counted = batch.counted[:, None].expand_as(there)
-    each = F.binary_cross_entropy_with_logits(logits[..., 1][batch.there], counted[batch.there])
-    mean = (logits[..., 1] * there).sum(1) / there.sum(1)
-    counting = (each + F.binary_cross_entropy_with_logits(mean, batch.counted)) / 2
-    return {"total": bars + 0.5 * counting, "bars": bars, "counting": counting}
+    each = F.binary_cross_entropy_with_logits(
+        logits[batch.there], batch.counted[:, None].expand_as(there)[batch.there]
+    )
+    mean = (logits * there).sum(1) / there.sum(1)
+    return {"total": (each + F.binary_cross_entropy_with_logits(mean, batch.counted)) / 2}
+
+
+LOSSES = dict(zip(TASKS, (bars_loss, counted_loss), strict=True))
