@@ -1,4 +1,4 @@
-"""Which beats begin bars, from the notes of each: a network that counts in beats, not in seconds.
+"""Which beats begin bars, and whether they are counted as meant: networks that count in beats, not seconds.
 
 A network over frames has to find out how long a beat is before it can compare one with another. Given
 the beats, a bar of a slow piece looks like one of a fast piece, and a little music teaches more.

@@ -1,4 +1,4 @@
-"""Trains the network that tells metre from the notes of beats, on notes spoilt as a transcription is."""
+"""Trains the networks that tell metre from the notes of beats, on notes spoilt as a transcription is."""
 
 from __future__ import annotations
 
