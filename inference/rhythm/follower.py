@@ -267,7 +267,7 @@ class Follower:
                 x = torch.from_numpy(seen_at(seen)[None, -1:])
                 logits, after = self._metre.step(x, state.metre[0])
             state = state._replace(metre=(after,))
-            odds = self.settings.noted_bars * float(logits[0, 0])
+            odds = (odds or 0.0) + self.settings.noted_bars * float(logits[0, 0])
         return state._replace(bar=next_place(state.bar, odds, self.settings), beats=beats)
 
     def _placed(self, time: int, near: Sequence[Struck]) -> int:

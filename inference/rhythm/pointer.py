@@ -40,7 +40,7 @@ class PointerSettings:
         meter_change: cost of another meter from one bar to the next.
         downbeat_bias: logit above which a beat rather begins a bar.
         downbeat_weight: of the logits that tell where bars begin.
-        noted_bars: of what the network over beats says of bars, if there is one: it counts instead.
+        noted_bars: of what the network over beats says of bars beside them, if there is one.
     """
 
     slowest_bpm: float = 35.0
