@@ -66,6 +66,7 @@ struct Track final : Output {
 std::vector<float> period;     // a smooth click, narrow and band-limited, and the silence after it
 std::vector<float> recording;  // both channels, one after the other; instead of clicks if not empty
 int64_t first_click = 0;       // no click before this
+int64_t last_click = INT64_MAX;  // nor after this: what sounds at the end was left behind
 
 void draw_click(long every, long rate) {
     const double width = 0.00025 * static_cast<double>(rate);
@@ -78,7 +79,7 @@ void draw_click(long every, long rate) {
 
 float heard(int channel, int64_t time) {
     const auto length = static_cast<int64_t>(recording.size() / 2);
-    if (length == 0) return time < first_click ? 0.0f : period[static_cast<size_t>(time) % period.size()];
+    if (length == 0) return time < first_click || time >= last_click ? 0.0f : period[static_cast<size_t>(time) % period.size()];
     return time < length ? recording[static_cast<size_t>(channel * length + time)] : 0.0f;
 }
 
@@ -162,6 +163,7 @@ void play(std::vector<std::unique_ptr<Host>>& hosts) {
     const auto chaos = static_cast<unsigned>(number("chaos", 0));
     std::mt19937 random(static_cast<unsigned>(number("seed", 1)));
     const auto end = static_cast<int64_t>(std::atof(settings.count("seconds") ? settings["seconds"].c_str() : "3") * static_cast<double>(rate));
+    if (chaos) last_click = end - rate;
     const auto begin = std::chrono::steady_clock::now();
     while (hosts[0]->position < end) {
         const auto samples = static_cast<uint32_t>(block ? block : 1 + static_cast<long>(random() % 8192));
