@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,10 +16,9 @@ from torch import Tensor, nn
 
 from inference.rhythm.metre import TASKS, MetreNetwork, beat_features, seen_at
 from inference.rhythm.train_counting import SPOIL
-from inference.rhythm.train_struck import Piece, open_pieces, spoilt
+from inference.rhythm.train_struck import Piece, draw_pieces, open_pools, spoilt
 from inference.training.loop import LoopConfig, Progress, train
 
-log = logging.getLogger(__name__)
 Floats = NDArray[np.float32]
 
 
@@ -91,10 +89,7 @@ def run(settings: MetreRun) -> Progress:
     settings.folder.mkdir(parents=True, exist_ok=True)
     torch.set_num_threads(1)
     torch.manual_seed(settings.seed)
-    pools = [pool for pool in open_pieces(settings.data, settings.stored, settings.every) if pool]
-    if not pools:
-        raise FileNotFoundError(f"there are no performances with beats in {settings.data}")
-    log.info("performances: %s", ", ".join(str(len(pool)) for pool in pools))
+    pools = open_pools(settings.data, settings.stored, settings.every)
     network = MetreNetwork()
     per_step = settings.batch * settings.beats * 0.5  # beats last about half a second
     return train(
@@ -105,14 +100,11 @@ def run(settings: MetreRun) -> Progress:
 def batches(settings: MetreRun, pools: Sequence[Sequence[Piece]]) -> Iterator[MetreBatch]:
     """An endless stream."""
     random = np.random.default_rng(settings.seed)
-    weights = [np.sqrt([float(beats.time[-1]) for _, beats in pool]) for pool in pools]
+    pieces = draw_pieces(pools, settings.pop, random)
     while True:
         rows: list[Excerpt] = []
         while len(rows) < settings.batch:
-            which = len(pools) - 1 if random.random() < settings.pop else 0
-            share = weights[which] / weights[which].sum()
-            piece = pools[which][int(random.choice(len(share), p=share))]
-            if (found := excerpt(piece, settings, random)) is not None:
+            if (found := excerpt(next(pieces), settings, random)) is not None:
                 rows.append(found)
         longest = max(len(row.downbeat) for row in rows)
         missing = [longest - len(row.downbeat) for row in rows]

@@ -74,10 +74,7 @@ def run(settings: StruckRun) -> Progress:
     settings.folder.mkdir(parents=True, exist_ok=True)
     torch.set_num_threads(1)
     torch.manual_seed(settings.seed)
-    pools = [pool for pool in open_pieces(settings.data, settings.folder, settings.every) if pool]
-    if not pools:
-        raise FileNotFoundError(f"there are no performances with beats in {settings.data}")
-    log.info("performances: %s", ", ".join(str(len(pool)) for pool in pools))
+    pools = open_pools(settings.data, settings.folder, settings.every)
     network = StruckNetwork(STRUCK[settings.config])
     return train(
         network,
@@ -87,6 +84,28 @@ def run(settings: StruckRun) -> Progress:
         settings.folder,
         settings.batch * settings.seconds,
     )
+
+
+def open_pools(data: Path, folder: Path, every: int) -> list[list[Piece]]:
+    """Those of `open_pieces` that are not empty.
+
+    Raises:
+        FileNotFoundError: all are.
+    """
+    pools = [pool for pool in open_pieces(data, folder, every) if pool]
+    if not pools:
+        raise FileNotFoundError(f"there are no performances with beats in {data}")
+    log.info("performances: %s", ", ".join(str(len(pool)) for pool in pools))
+    return pools
+
+
+def draw_pieces(pools: Sequence[Sequence[Piece]], pop: float, random: Generator) -> Iterator[Piece]:
+    """Pieces by chance, without end: a share `pop` of the last pool, longer ones more often."""
+    weights = [np.sqrt([float(beats.time[-1]) for _, beats in pool]) for pool in pools]
+    while True:
+        which = len(pools) - 1 if random.random() < pop else 0
+        share = weights[which] / weights[which].sum()
+        yield pools[which][int(random.choice(len(share), p=share))]
 
 
 def open_pieces(data: Path, folder: Path, every: int = 1) -> list[list[Piece]]:
@@ -110,13 +129,11 @@ def batches(settings: StruckRun, pools: Sequence[Sequence[Piece]]) -> Iterator[S
     """An endless stream."""
     random = np.random.default_rng(settings.seed)
     rate = STRUCK[settings.config].frames_per_second
-    weights = [np.sqrt([float(beats.time[-1]) for _, beats in pool]) for pool in pools]
+    pieces = draw_pieces(pools, settings.pop, random)
     while True:
         rows = []
         for _ in range(settings.batch):
-            which = len(pools) - 1 if random.random() < settings.pop else 0
-            share = weights[which] / weights[which].sum()
-            notes, beats = pools[which][int(random.choice(len(share), p=share))]
+            notes, beats = next(pieces)
             rows.append(excerpt(notes, beats, settings.seconds, rate, settings.spoil, random))
         yield StruckBatch(*(torch.from_numpy(np.stack(column)) for column in zip(*rows, strict=True)))
 
