@@ -28,6 +28,7 @@ PACKAGES = (
     "msgspec",
     "soxr",
     "safetensors",
+    "onnxruntime",
     "pyfluidsynth",
 )
 FREE_MB = 500

@@ -192,23 +192,13 @@ class PitchwiseLstm(Streaming[LstmState], Folding):
     def step(self, x: Tensor, state: LstmState) -> tuple[Tensor, LstmState]:
         batch, frames, pitches, _ = x.shape
         if frames == 1 and self.lstm.num_layers == 1 and not torch.is_grad_enabled():
-            return self._frame(x, state)
+            return lstm_frame(x, state, *self.folded())
         if self.marks is not None:
             x = torch.cat([x, self.marks.expand(batch, frames, -1, -1)], -1)
         rows = x.permute(1, 0, 2, 3).flatten(1, 2)
         y, (hidden, cell) = self.lstm(rows, (self._unpack(state.hidden), self._unpack(state.cell)))
         y = y.view(frames, batch, pitches, -1).permute(1, 0, 2, 3)
         return y, LstmState(self._pack(hidden, batch), self._pack(cell, batch))
-
-    def _frame(self, x: Tensor, state: LstmState) -> tuple[Tensor, LstmState]:
-        """A single frame, with one sigmoid for all gates: tanh(x) = 2 sigmoid(2 x) - 1, and is slow."""
-        weight, own = self.folded()
-        seen = torch.cat([x.squeeze(1), state.hidden], -1)
-        gates = torch.mm(seen.flatten(0, 1), weight).view(*seen.shape[:2], -1).add_(own).sigmoid_()
-        enter, keep, new, leave = gates.view(*state.cell.shape[:2], 4, -1).unbind(2)
-        cell = torch.addcmul(torch.addcmul(-enter, enter, new, value=2), keep, state.cell)
-        hidden = torch.addcmul(-leave, leave, torch.sigmoid(2 * cell), value=2)
-        return hidden.unsqueeze(1), LstmState(hidden, cell)
 
     def fold(self) -> tuple[Tensor, ...]:
         """Weights of input and hidden, `(inputs + hidden, 4 * hidden)`, and what each pitch adds.
@@ -232,6 +222,19 @@ class PitchwiseLstm(Streaming[LstmState], Folding):
 
     def _pack(self, value: Tensor, batch: int) -> Tensor:
         return value.transpose(0, 1).reshape(batch, self.pitches, -1)
+
+
+def lstm_frame(x: Tensor, state: LstmState, weight: Tensor, own: Tensor) -> tuple[Tensor, LstmState]:
+    """A single frame of a pitchwise LSTM of one layer, from what it folds its weights to.
+
+    One sigmoid serves all gates: tanh(x) = 2 sigmoid(2 x) - 1, and is slow.
+    """
+    seen = torch.cat([x.squeeze(1), state.hidden], -1)
+    gates = torch.mm(seen.flatten(0, 1), weight).view(*seen.shape[:2], -1).add_(own).sigmoid_()
+    enter, keep, new, leave = gates.view(*state.cell.shape[:2], 4, -1).unbind(2)
+    cell = torch.addcmul(torch.addcmul(-enter, enter, new, value=2), keep, state.cell)
+    hidden = torch.addcmul(-leave, leave, torch.sigmoid(2 * cell), value=2)
+    return hidden.unsqueeze(1), LstmState(hidden, cell)
 
 
 class GlobalLstm(Streaming[LstmState]):

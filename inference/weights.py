@@ -1,4 +1,4 @@
-"""Trained weights: by name or path, checked, as float32 tensors. The only place that opens them."""
+"""Trained weights, as float32 tensors, and graphs to run them in: checked. The only place that opens them."""
 
 from __future__ import annotations
 
@@ -44,10 +44,7 @@ def read(name: str) -> Stored:
         WeightsError: unknown name, unreadable file, or a shipped file that was altered.
     """
     path = _find(name)
-    digest = hashlib.sha256(path.read_bytes()).hexdigest()
-    expected = checksums().get(path.name) if path.parent == FOLDER else None
-    if expected is not None and expected != digest:
-        raise WeightsError(f"{path} is damaged: its SHA-256 is not the one shipped. Reinstall dawbridge.")
+    digest = _digest(path, path.read_bytes())
     try:
         with safe_open(str(path), framework="pt") as file:
             tensors = {key: _widened(file.get_tensor(key)) for key in file.keys()}  # noqa: SIM118
@@ -56,6 +53,20 @@ def read(name: str) -> Stored:
         raise WeightsError(
             f"{path} is no safetensors file ({error}). Choose one of: {_choices()}."
         ) from error
+
+
+def graph(name: str) -> bytes | None:
+    """A shipped ONNX file, which holds no weights; None if there is no such one.
+
+    Raises:
+        WeightsError: it was altered.
+    """
+    path = FOLDER / f"{name}.onnx"
+    if not path.exists():
+        return None
+    found = path.read_bytes()
+    _digest(path, found)
+    return found
 
 
 def write(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
@@ -87,6 +98,15 @@ def checksums() -> dict[str, str]:
         return {}
     lines = _CHECKSUMS.read_text().splitlines()
     return {name: digest for digest, name in (line.split() for line in lines if line.strip())}
+
+
+def _digest(path: Path, content: bytes) -> str:
+    """The SHA-256 of a file, which for a shipped one must be the one noted."""
+    digest = hashlib.sha256(content).hexdigest()
+    expected = checksums().get(path.name) if path.parent == FOLDER else None
+    if expected is not None and expected != digest:
+        raise WeightsError(f"{path} is damaged: its SHA-256 is not the one shipped. Reinstall dawbridge.")
+    return digest
 
 
 def _find(name: str) -> Path:

@@ -71,6 +71,18 @@ class DecisionHead(Streaming[Tensor]):
         return mixed
 
 
+def decided(
+    hidden: Tensor, level: Tensor, state: Tensor, head: DecisionHead, sooner: DecisionHead | None
+) -> tuple[Tensor, Tensor]:
+    """Outputs of a head for frames as loud as `level` tells, then those of one that decides sooner."""
+    output, state = head.step(hidden, state)
+    output = head.touched(output, level)
+    if sooner is not None:  # one without hindsight, which reads no state
+        early, _ = sooner.step(hidden, state)
+        output = torch.cat([output, sooner.touched(early, level)], -1)
+    return output, state
+
+
 def begin_at_priors(layer: nn.Linear) -> None:
     """Let state logits start from how often each state occurs, so that training need not find that."""
     states = len(NoteState)

@@ -12,7 +12,7 @@ from inference.layers import GlobalLstm, LstmState, PitchwiseLstm
 from inference.piano.acoustic import AcousticNet
 from inference.piano.config import PITCHES, NoteState, PianoConfig
 from inference.piano.exchange import Exchange
-from inference.piano.heads import DecisionHead, begin_at_priors
+from inference.piano.heads import DecisionHead, begin_at_priors, decided
 from inference.piano.touch import Touch
 from inference.streaming import Streaming
 
@@ -112,6 +112,13 @@ class PianoNetwork(Streaming[NetworkState]):
         return head
 
     @property
+    def earlier(self) -> DecisionHead | None:
+        """The head that decides sooner besides."""
+        head = None if self.sooner is None else self.heads[self.sooner]
+        assert head is None or isinstance(head, DecisionHead)
+        return head
+
+    @property
     def frame_latency(self) -> int:
         """Frames by which the convolutions look ahead."""
         return int(self.note_acoustic.latency)
@@ -199,12 +206,7 @@ class PianoNetwork(Streaming[NetworkState]):
             output = torch.cat([self.note_head(hidden), self.velocity_head(louder)], -1)
             return output, state._replace(notes=notes, velocities=velocities)
         hidden = self.exchange(hidden)
-        output, head = self.head.step(hidden, state.head)
-        output = self.head.touched(output, level)
-        if self.sooner is not None:  # one without hindsight, and so without a state
-            second = self.heads[self.sooner]
-            assert isinstance(second, DecisionHead)
-            output = torch.cat([output, second.touched(second(hidden), level)], -1)
+        output, head = decided(hidden, level, state.head, self.head, self.earlier)
         return output, state._replace(notes=notes, head=head)
 
     def _no_context(self, batch: int) -> Context:

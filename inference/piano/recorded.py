@@ -1,23 +1,24 @@
 """The network's step without Python in between: recorded once per length, replayed for any batch.
 
 A live step is so short that calling its hundred operations from Python takes a third of its
-time. Results are the same to the bit; a test compares them.
+time. Results are the same to the bit. A single frame of the light network runs in a graph
+(`inference.piano.frame`), and differs by rounding; tests compare both.
 """
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
+from inference.piano.frame import Frame, Tensors
 from inference.piano.network import NetworkState, PianoNetwork
+from inference.piano.seen import seen
 from inference.recording import Recording, record
 from inference.streaming import leaves, with_leaves
-
-Tensors = tuple[Tensor, ...]
 
 
 class Row(NamedTuple):
@@ -41,23 +42,24 @@ def join(rows: Sequence[Row]) -> Tensors:
 
 _LONGEST = 10
 """Frames up to which a step is recorded; longer ones lose nothing to Python."""
+_MOST = 4
+"""Streams up to which a graph is faster."""
 
 
 class RecordedStep:
-    """`network.step` for a network in evaluation mode whose weights no longer change.
+    """`network.step`, seen as the decoder does, of a network whose weights no longer change.
 
     The state is the flat tuple of its tensors, each with the batch as its first axis.
 
     Args:
-        network: what is stepped.
-        view: is recorded too: what is made of the network's output.
+        network: what is stepped, in evaluation mode, its norms folded.
+        graph: whether frames run in the graph that there is for them, if there is one.
     """
 
-    def __init__(
-        self, network: PianoNetwork, view: Callable[[Tensor], Tensor] = lambda output: output
-    ) -> None:
-        self.network, self.view = network, view
+    def __init__(self, network: PianoNetwork, *, graph: bool = True) -> None:
+        self.network = network
         self._like = network.init_state(1)
+        self._frame = Frame.of(network) if graph else None
         self._recordings: dict[int, Recording] = {}
         self._lock = threading.Lock()
 
@@ -66,26 +68,29 @@ class RecordedStep:
         return tuple(leaves(self.network.init_state(1)))
 
     def __call__(self, audio: Tensor, state: Tensors) -> tuple[Tensor, Tensors]:
-        """Step `(batch, samples)` of whole hops; returns the view and the state after."""
-        samples = audio.shape[1]
-        if samples > _LONGEST * self.network.config.hop:
+        """Step `(batch, samples)` of whole hops; returns `(batch, frames, 6, 88)` and the state after."""
+        batch, samples = audio.shape
+        hop = self.network.config.hop
+        if self._frame is not None and samples == hop and batch <= _MOST:
+            return self._frame(audio, state)
+        if samples > _LONGEST * hop:
             output, after = self.network.step(audio, with_leaves(self._like, state))
-            return self.view(output), tuple(leaves(after))
+            return seen(output, self.network.config), tuple(leaves(after))
         with self._lock:
             if samples not in self._recordings:
                 example = torch.zeros(2, samples), *leaves(self.network.init_state(2))
-                self._recordings[samples] = record(_Flat(self.network, self._like, self.view), *example)
-        seen, *rest = self._recordings[samples](audio, *state)
-        return seen, tuple(rest)
+                self._recordings[samples] = record(_Flat(self.network, self._like), *example)
+        found, *rest = self._recordings[samples](audio, *state)
+        return found, tuple(rest)
 
 
 class _Flat(nn.Module):
     """A step between flat lists of tensors, as recording wants it."""
 
-    def __init__(self, network: PianoNetwork, like: NetworkState, view: Callable[[Tensor], Tensor]) -> None:
+    def __init__(self, network: PianoNetwork, like: NetworkState) -> None:
         super().__init__()
-        self.network, self.like, self.view = network, like, view
+        self.network, self.like = network, like
 
     def forward(self, audio: Tensor, *state: Tensor) -> Tensors:
         output, after = self.network.step(audio, with_leaves(self.like, state))
-        return (self.view(output), *leaves(after))
+        return (seen(output, self.network.config), *leaves(after))

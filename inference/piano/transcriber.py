@@ -12,14 +12,14 @@ from torch import Tensor
 
 from inference.events import Events, merge
 from inference.piano.acoustic import fold_norms
-from inference.piano.config import LOWEST, PITCHES, STATE_WEIGHTS, NoteState, Output, PianoConfig
+from inference.piano.config import LOWEST, PITCHES, PianoConfig
 from inference.piano.decode import DecodeSettings, DecodeState, Frame, decode, finish
 from inference.piano.early import EarlyDecoder, EarlyState
+from inference.piano.frame import Tensors
 from inference.piano.network import PianoNetwork
-from inference.piano.recorded import RecordedStep, Row, Tensors, join
+from inference.piano.recorded import RecordedStep, Row, join
+from inference.piano.seen import CHANNELS
 
-_CHANNELS = 6
-"""Of what the decoder sees of each frame and key."""
 _PIECE = 500
 """Frames per network call; bounds memory when a step brings minutes of audio."""
 
@@ -57,10 +57,7 @@ class PianoTranscriber:
         # next frame; the hop itself is counted by whoever waits for it to fill.
         self.latency = settings.delay + self.hop // 2
         self.decisions_ms = sorted(decisions(network.config))
-        # Only the joint networks are trained with weighted states.
-        weights = torch.tensor(STATE_WEIGHTS) if network.config.joint else torch.ones(5)
-        self._log_weights = weights.log()[:, None]
-        self._step = RecordedStep(self.network, self._view)
+        self._step = RecordedStep(self.network)
 
     @property
     def tells_early(self) -> bool:
@@ -106,7 +103,7 @@ class PianoTranscriber:
         if isinstance(state, DecodeState):
             return decode(_frames(seen), state, self.settings)
         assert self._early is not None
-        return self._early.decode(_frames(seen[:, :_CHANNELS]), _frames(seen[:, _CHANNELS:]), state)
+        return self._early.decode(_frames(seen[:, :CHANNELS]), _frames(seen[:, CHANNELS:]), state)
 
     def _pieces(self, audio: Tensor, state: Tensors) -> Iterator[tuple[Tensor, Tensors]]:
         for piece in torch.split(audio, _PIECE * self.hop, dim=1):
@@ -114,33 +111,9 @@ class PianoTranscriber:
                 seen, state = self._step(piece, state)
             yield seen, state
 
-    def _view(self, output: Tensor) -> Tensor:
-        """Network output `(batch, frames, 88, outputs)` as the decoder sees it, `(batch, frames, 6, 88)`.
-
-        Twice as many outputs, of two heads, become twice as many channels.
-        """
-        outputs = self.network.config.outputs
-        if output.shape[-1] == outputs:
-            return self._channels(output)
-        return torch.cat([self._channels(head) for head in torch.split(output, outputs, -1)], 2)
-
-    def _channels(self, output: Tensor) -> Tensor:
-        # With the states on an axis of their own, the softmax goes over all keys at once.
-        channels = output.movedim(-1, 2).contiguous()
-        states = torch.softmax(channels.narrow(2, 0, len(NoteState)) - self._log_weights, 2)
-        onset = states.select(2, NoteState.ONSET) + states.select(2, NoteState.REONSET)
-        active = onset + states.select(2, NoteState.SUSTAIN)
-        velocity = channels.select(2, Output.VELOCITY)
-        if self.network.config.joint:
-            shift = channels.select(2, Output.SHIFT)
-            key, pedal = torch.sigmoid(channels.narrow(2, Output.KEY, 2)).unbind(2)
-        else:  # the published networks tell onsets to the frame, and sounding ends alone
-            shift, key, pedal = torch.zeros_like(onset), active, torch.zeros_like(onset)
-        return torch.stack([onset, active, velocity, shift, key, pedal], 2)
-
 
 def _frames(channels: NDArray[np.float32]) -> list[Frame]:
-    """What `_channels` made of one stream, `(frames, 6, 88)`."""
+    """What the decoder sees of one stream, `(frames, 6, 88)`, frame by frame."""
     return [Frame(c[0], c[1], c[2], c[3], c[4], float(c[5, 0])) for c in channels]
 
 

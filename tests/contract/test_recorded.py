@@ -1,38 +1,102 @@
 """A recorded step is the step itself, for every batch and length."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
+from inference import weights
+from inference.piano import frame as frames
+from inference.piano import write_graphs
+from inference.piano.acoustic import fold_norms
 from inference.piano.config import LIGHT
 from inference.piano.network import PianoNetwork
 from inference.piano.recorded import RecordedStep, Row, join
+from inference.piano.seen import seen
 from inference.streaming import leaves
+from tests.contract.networks import restless
+
+WAYS = {"live": (1440, None), "tight": (480, None), "eager": (2080, 1120)}
+
+
+def light(way="live"):
+    """A network that is set to decide as a preset has it, none of its weights as they began."""
+    network = restless(LIGHT, seed=3, scale=3.0)
+    fold_norms(network)
+    delay, sooner = WAYS[way]
+    network.chosen = LIGHT.delays.index(delay)
+    network.sooner = None if sooner is None else LIGHT.delays.index(sooner)
+    return network
 
 
 @pytest.fixture(scope="module")
 def network():
-    torch.manual_seed(3)
-    return PianoNetwork(LIGHT).eval()
+    return light()
 
 
-@pytest.mark.parametrize("frames", [1, 2, 12])
-def test_recorded_steps_equal_the_networks_to_the_bit(network, frames):
-    recorded = RecordedStep(network)
+def compared(network, recorded, batch, count, steps=4):
+    """What steps of `count` frames of a batch give, recorded and not: outputs, then states."""
+    expected_state = network.init_state(batch)
+    state = tuple(leaves(expected_state))
     with torch.inference_mode():
-        for batch in (1, 3, 2, 5):
-            expected_state = network.init_state(batch)
-            state = tuple(leaves(expected_state))
-            for _ in range(4):
-                audio = torch.randn(batch, frames * LIGHT.hop) * 0.1
-                output, state = recorded(audio, state)
-                expected, expected_state = network.step(audio, expected_state)
-                assert torch.equal(output, expected)
-                pairs = zip(state, leaves(expected_state), strict=True)
-                assert all(torch.equal(a, b) for a, b in pairs)
+        for step in range(steps):
+            # Silence now and then, and sound that makes the followed level rise and fall.
+            audio = torch.randn(batch, count * LIGHT.hop) * (step % 5) * 0.1
+            output, state = recorded(audio, state)
+            expected, expected_state = network.step(audio, expected_state)
+            yield output, seen(expected, LIGHT)
+            yield from zip(state, leaves(expected_state), strict=True)
+
+
+@pytest.mark.parametrize("count", [1, 2, 12])
+def test_recorded_steps_equal_the_networks_to_the_bit(network, count):
+    recorded = RecordedStep(network, graph=False)
+    for batch in (1, 3, 2, 5):
+        assert all(torch.equal(a, b) for a, b in compared(network, recorded, batch, count))
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_a_frame_in_its_graph_differs_by_rounding(way):
+    """A graph of an older network, or with weights in other places, would not."""
+    network = light(way)
+    recorded = RecordedStep(network)
+    for batch in (1, 3, 4):
+        for found, expected in compared(network, recorded, batch, 1, steps=40):
+            assert found.shape == expected.shape
+            torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
+
+
+def test_single_frames_of_few_streams_run_in_a_graph_and_others_do_not(network, monkeypatch):
+    recorded = RecordedStep(network)
+    ran = []
+    monkeypatch.setattr(frames.Frame, "__call__", lambda self, audio, state: ran.append(audio.shape))
+    with torch.inference_mode():
+        for batch, count in ((1, 1), (4, 1), (5, 1), (1, 2)):
+            recorded(torch.zeros(batch, count * LIGHT.hop), tuple(leaves(network.init_state(batch))))
+    assert ran == [(1, LIGHT.hop), (4, LIGHT.hop)]
+
+
+def test_networks_of_other_shapes_have_no_graph():
+    small = replace(LIGHT, hidden=32)
+    assert frames.Frame.of(PianoNetwork(small).eval()) is None
+    network = light()
+    network.chosen = LIGHT.delays.index(4640)  # which looks back further than any graph does
+    assert frames.Frame.of(network) is None
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_graphs_can_be_written_anew(tmp_path, monkeypatch):
+    monkeypatch.setattr(weights, "FOLDER", tmp_path)
+    network = light("eager")
+    assert frames.Frame.of(network) is None
+    write_graphs.write(network, tmp_path / f"{frames.graph_name(network)}.onnx")
+    recorded = RecordedStep(network)
+    for found, expected in compared(network, recorded, 2, 1, steps=5):
+        torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
 
 
 def test_recordings_are_made_once_per_length(network):
-    recorded = RecordedStep(network)
+    recorded = RecordedStep(network, graph=False)
     with torch.inference_mode():
         for batch in (1, 4):
             recorded(torch.zeros(batch, LIGHT.hop), tuple(leaves(network.init_state(batch))))
