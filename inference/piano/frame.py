@@ -10,8 +10,8 @@ trained runs in them. One is for heads without hindsight, one for the heads of t
 
 from __future__ import annotations
 
-from dataclasses import replace
-from typing import Self
+from dataclasses import fields
+from typing import Any, Self
 
 import numpy as np
 import onnxruntime
@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from inference import weights
 from inference.features import LogFrequencySpectrogram
 from inference.layers import PitchwiseLstm, lstm_frame
-from inference.piano.config import LIGHT
+from inference.piano.config import LIGHT, PianoConfig
 from inference.piano.heads import decided
 from inference.piano.network import PianoNetwork
 from inference.piano.seen import seen
@@ -58,8 +58,7 @@ class Frame:
     @classmethod
     def of(cls, network: PianoNetwork) -> Self | None:
         """The one for a network; None if there is no graph for its shape."""
-        config = replace(network.config, name=LIGHT.name, delay=LIGHT.delay, other_delays=LIGHT.other_delays)
-        graph = weights.graph(graph_name(network)) if config == LIGHT else None
+        graph = weights.graph(graph_name(network)) if _shape(network.config) == _shape(LIGHT) else None
         return None if graph is None else cls(network, graph)
 
     def __call__(self, audio: Tensor, state: Tensors) -> tuple[Tensor, Tensors]:
@@ -89,7 +88,8 @@ class _Ear:
         gain = np.float32(self.level.target) / np.maximum(np.exp(peak), np.float32(self.level.quietest))
         spectra = [np.fft.rfft(joined[:, -len(taper) :] * taper) for taper in self.tapers]
         spectrum = np.concatenate(spectra, 1)
-        magnitude = np.sqrt(spectrum.real**2 + spectrum.imag**2)
+        parts = np.square(spectrum.view(np.float32))
+        magnitude = np.sqrt(parts[:, ::2] + parts[:, 1::2])
         energy = np.add.reduceat(magnitude[:, self.touched] * self.weights, self.first, 1) * gain[:, None]
         features = np.log(energy + np.float32(1e-3)) * np.float32(0.3) + np.float32(0.6)
         level = np.stack([np.square(audio).mean(1) * np.square(gain), np.log(gain)], 1)
@@ -123,3 +123,9 @@ def graph_name(network: PianoNetwork) -> str:
     """What the graph for the delays that a network is set to is called."""
     sooner = "" if network.sooner is None else "-sooner"
     return f"piano-light-{network.head.hindsight}{sooner}"
+
+
+def _shape(config: PianoConfig) -> dict[str, Any]:
+    """What of a configuration the graphs depend on."""
+    other = ("name", "delay", "other_delays")
+    return {part.name: getattr(config, part.name) for part in fields(config) if part.name not in other}

@@ -106,9 +106,10 @@ class PianoTranscriber:
         return self._early.decode(_frames(seen[:, :CHANNELS]), _frames(seen[:, CHANNELS:]), state)
 
     def _pieces(self, audio: Tensor, state: Tensors) -> Iterator[tuple[Tensor, Tensors]]:
-        for piece in torch.split(audio, _PIECE * self.hop, dim=1):
+        longest = _PIECE * self.hop
+        for begin in range(0, audio.shape[1], longest):
             with torch.inference_mode():
-                seen, state = self._step(piece, state)
+                seen, state = self._step(audio[:, begin : begin + longest], state)
             yield seen, state
 
 

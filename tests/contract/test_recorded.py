@@ -14,7 +14,7 @@ from inference.piano.network import PianoNetwork
 from inference.piano.recorded import RecordedStep, Row, join
 from inference.piano.seen import seen
 from inference.streaming import leaves
-from tests.contract.networks import restless
+from tests.contract.networks import SMALL, restless
 
 WAYS = {"live": (1440, None), "tight": (480, None), "eager": (2080, 1120)}
 
@@ -77,8 +77,9 @@ def test_single_frames_of_few_streams_run_in_a_graph_and_others_do_not(network, 
 
 
 def test_networks_of_other_shapes_have_no_graph():
-    small = replace(LIGHT, hidden=32)
-    assert frames.Frame.of(PianoNetwork(small).eval()) is None
+    for config in (*SMALL.values(), replace(LIGHT, hidden=32)):
+        assert frames.Frame.of(PianoNetwork(config).eval()) is None
+    assert frames.Frame.of(light()) is not None
     network = light()
     network.chosen = LIGHT.delays.index(4640)  # which looks back further than any graph does
     assert frames.Frame.of(network) is None
