@@ -18,13 +18,15 @@ from inference.rhythm.hints import Hints
 from inference.rhythm.listener import RhythmListener
 from inference.rhythm.metre import TASKS, MetreNetwork
 from inference.rhythm.network import RhythmNetwork
+from inference.rhythm.noted_dynamics import NOTE_CUES
 from inference.rhythm.pointer import PointerSettings
 from inference.rhythm.struck import STRUCK, StruckNetwork
 
 DEFAULT_WEIGHTS, FOLLOWER_WEIGHTS = "rhythm", "rhythm-live"
 BARS, DYNAMICS, NOTED, COUNTING, METRE = "bars.", "dynamics.", "noted.", "counting.", "metre."
+NOTED_DYNAMICS = "noted_dynamics."
 """Prefixes of the tensors of the networks over beats (which begin bars, how loud they are) and over notes."""
-PARTS = (BARS, DYNAMICS, NOTED, COUNTING, METRE)
+PARTS = (BARS, DYNAMICS, NOTED, COUNTING, METRE, NOTED_DYNAMICS)
 
 
 def load(
@@ -54,13 +56,16 @@ def load(
     network.load_state_dict(
         {name: value for name, value in stored.tensors.items() if not name.startswith(PARTS)}
     )
-    bars = dynamics = struck = metre = None
+    bars = dynamics = noted_dynamics = struck = metre = None
     if parts[BARS]:
         bars = BarNetwork()
         bars.load_state_dict(parts[BARS])
     if parts[DYNAMICS]:
         dynamics = DynamicsNetwork()
         dynamics.load_state_dict(parts[DYNAMICS])
+    if parts[NOTED_DYNAMICS]:
+        noted_dynamics = DynamicsNetwork(NOTE_CUES)
+        noted_dynamics.load_state_dict(parts[NOTED_DYNAMICS])
     if parts[NOTED]:
         struck = StruckNetwork(STRUCK[stored.metadata["noted"]]), CountingNetwork()
         struck[0].load_state_dict(parts[NOTED])
@@ -76,7 +81,15 @@ def load(
         loudness = DynamicsSettings(*(float(stored.metadata[f"dynamics_{n}"]) for n in ("change", "weight")))
     hints = Hints(first_downbeat, taps)
     return RhythmListener(
-        network, settings, bars, dynamics, struck=struck, metre=metre, loudness=loudness, hints=hints
+        network,
+        settings,
+        bars,
+        dynamics,
+        struck=struck,
+        metre=metre,
+        noted_dynamics=noted_dynamics,
+        loudness=loudness,
+        hints=hints,
     )
 
 

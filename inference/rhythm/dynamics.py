@@ -21,7 +21,8 @@ from inference.rhythm.config import Loudness
 from inference.rhythm.loudness import BANDS
 
 _MEL_BANDS = 16
-_SMOOTH = 4
+SMOOTH = 4
+"""Beats on each side that are looked at together."""
 CUES = 2 * _MEL_BANDS + 12
 CLASSES = len(Loudness) - 1
 """pp to ff; beats before the first have none."""
@@ -46,12 +47,19 @@ class Heard(NamedTuple):
 
 
 class DynamicsNetwork(nn.Module):
-    """Cues `(batch, beats, CUES)` to logits of pp to ff `(batch, beats, CLASSES)` and of a change."""
+    """Cues `(batch, beats, inputs)` to logits of pp to ff `(batch, beats, CLASSES)` and of a change.
 
-    def __init__(self, channels: int = 40) -> None:
+    Args:
+        inputs: cues of a beat.
+        channels: width.
+        unseen: share of the cues that are hidden in training.
+    """
+
+    def __init__(self, inputs: int = CUES, channels: int = 40, unseen: float = 0.0) -> None:
         super().__init__()
-        self.norm = nn.BatchNorm1d(CUES)
-        self.enter = nn.Conv1d(CUES, channels, 3, padding=1)
+        self.norm = nn.BatchNorm1d(inputs)
+        self.unseen = nn.Dropout(unseen)
+        self.enter = nn.Conv1d(inputs, channels, 3, padding=1)
         self.layers = nn.ModuleList(
             nn.Conv1d(channels, channels, 3, padding=dilation, dilation=dilation) for dilation in _DILATIONS
         )
@@ -59,7 +67,7 @@ class DynamicsNetwork(nn.Module):
         self.dropout = nn.Dropout(0.3)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        x = F.relu(self.enter(self.norm(x.transpose(1, 2))))
+        x = F.relu(self.enter(self.unseen(self.norm(x.transpose(1, 2)))))
         for layer in self.layers:
             x = x + self.dropout(F.relu(layer(x)))
         found = self.leave(self.dropout(x)).transpose(1, 2)
@@ -83,11 +91,11 @@ def cues(seen: Floats, frames: NDArray[np.int64]) -> Floats:
     highest, level = _per_beat(mel, begins, ends)
     _, flux = _per_beat(rise, begins, ends)
     peak, mean = np.log(peak + 0.1), np.log(mean + 0.1)
-    smooth = _smoothed(mean, _SMOOTH)
+    smooth = smoothed(mean, SMOOTH)
     length = np.log((ends - begins).astype(np.float64))
     columns = [
-        *(peak, mean, smooth, _ranks(peak), _ranks(smooth), _ranks(_smoothed(mean, 4 * _SMOOTH))),
-        *(mean - smooth, smooth - _smoothed(mean, 4 * _SMOOTH), length, length - np.median(length)),
+        *(peak, mean, smooth, ranks(peak), ranks(smooth), ranks(smoothed(mean, 4 * SMOOTH))),
+        *(mean - smooth, smooth - smoothed(mean, 4 * SMOOTH), length, length - np.median(length)),
         *(flux[:, : _MEL_BANDS // 2].sum(1), flux[:, _MEL_BANDS // 2 :].sum(1)),
     ]
     return np.concatenate([np.stack(columns, 1), level, highest], 1).astype(np.float32)
@@ -167,7 +175,7 @@ def _per_beat(
     return highest, (sums[ends] - sums[begins]) / length
 
 
-def _smoothed(curve: NDArray[np.float64], by: int) -> NDArray[np.float64]:
+def smoothed(curve: NDArray[np.float64], by: int) -> NDArray[np.float64]:
     """Mean over `by` beats on each side."""
     sums = np.concatenate([[0.0], np.cumsum(curve)])
     index = np.arange(len(curve))
@@ -176,7 +184,7 @@ def _smoothed(curve: NDArray[np.float64], by: int) -> NDArray[np.float64]:
     return mean
 
 
-def _ranks(curve: NDArray[np.float64]) -> NDArray[np.float64]:
+def ranks(curve: NDArray[np.float64]) -> NDArray[np.float64]:
     """Place of each value among all, 0..1."""
     rank: NDArray[np.float64] = (np.argsort(np.argsort(curve, kind="stable"), kind="stable") + 0.5) / len(
         curve

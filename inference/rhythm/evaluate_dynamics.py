@@ -9,14 +9,13 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from inference.resample import resample
 from inference.rhythm import load
-from inference.rhythm.dynamics import CLASSES, Floats, changes, cues, decode_dynamics, hear_dynamics
+from inference.rhythm.dynamics import CLASSES, Floats, changes, cues, decode_dynamics
 from inference.rhythm.labels import frame_of
 from inference.rhythm.listener import RhythmListener
+from inference.rhythm.material import hear
 from inference.rhythm.train_dynamics import LONGEST_S, Marked, marked_performances
 from inference.training.beats import ranked_classes
-from inference.training.corpus import RATE
 from inference.training.played import play
 
 SOFTER = 0.1
@@ -141,16 +140,15 @@ def change_hits(printed: NDArray[np.int64], heard: NDArray[np.int64], within: in
 
 
 def _compare(listener: RhythmListener, marked: Marked, audio: Floats) -> _Compared:
-    assert listener.dynamics is not None
     classes = []
     frames = frame_of(marked.beats.time, listener.config)
     for gain in (1.0, SOFTER):
-        seen = listener.hear(resample(audio * np.float32(gain), RATE, listener.rate)).seen
-        inside = frames < len(seen)
-        heard = hear_dynamics(listener.dynamics, seen, frames[inside])
+        found = hear(listener, audio * np.float32(gain))
+        inside = frames < len(found.seen)
+        heard = listener.heard(found, marked.beats.time[inside])
         classes.append(decode_dynamics(heard, listener.loudness))
         if gain == 1.0:
-            rank = cues(seen, frames[inside])[:, _RANK_COLUMN].astype(np.float64)
+            rank = cues(found.seen, frames[inside])[:, _RANK_COLUMN].astype(np.float64)
     printed = marked.beats.dynamics[inside]
     limit = best_bounds(printed, rank)
     return _Compared(printed, classes[0], classes[1], ranked_classes(rank), limit)

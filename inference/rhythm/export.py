@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from inference import weights
-from inference.rhythm import BARS, COUNTING, DYNAMICS, METRE, NOTED, TUNED
+from inference.rhythm import BARS, COUNTING, DYNAMICS, METRE, NOTED, NOTED_DYNAMICS, TUNED
 from inference.rhythm.bars import BarNetwork
 from inference.rhythm.config import CONFIGS, FrontEndConfig
 from inference.rhythm.counting import CountingNetwork
@@ -24,6 +24,7 @@ from inference.rhythm.listener import Frames, RhythmListener
 from inference.rhythm.material import hear, recordings
 from inference.rhythm.metre import TASKS, MetreNetwork
 from inference.rhythm.network import RhythmNetwork
+from inference.rhythm.noted_dynamics import NOTE_CUES
 from inference.rhythm.struck import STRUCK, StruckNetwork
 from inference.rhythm.train import STRUCK_CONFIG, STRUCK_FOLDER
 from inference.training.beats import BeatTable, beats_file, read_beats
@@ -72,13 +73,17 @@ def export(
     state = torch.load(folder / "checkpoint.pt", weights_only=True)
     network = RhythmNetwork(CONFIGS[config])
     tensors = _into(network, state["average"], "")
-    bars = dynamics = struck = metre = None
+    bars = dynamics = noted_dynamics = struck = metre = None
     if (folder / "bars.pt").is_file():
         bars = BarNetwork()
         tensors |= _into(bars, torch.load(folder / "bars.pt", weights_only=True), BARS)
     if (folder / "dynamics.pt").is_file():
         dynamics = DynamicsNetwork()
         tensors |= _into(dynamics, torch.load(folder / "dynamics.pt", weights_only=True), DYNAMICS)
+    if (folder / "noted-dynamics.pt").is_file():
+        noted_dynamics = DynamicsNetwork(NOTE_CUES)
+        stored = torch.load(folder / "noted-dynamics.pt", weights_only=True)
+        tensors |= _into(noted_dynamics, stored, NOTED_DYNAMICS)
     if (folder / STRUCK_FOLDER / "checkpoint.pt").is_file():
         struck, own = (StruckNetwork(STRUCK[STRUCK_CONFIG]), CountingNetwork()), folder / STRUCK_FOLDER
         stored = torch.load(own / "checkpoint.pt", weights_only=True)
@@ -89,7 +94,9 @@ def export(
             for learned, task in zip(metre, TASKS, strict=True):
                 stored = torch.load(own / task / "checkpoint.pt", weights_only=True)
                 tensors |= _into(learned, stored["average"], f"{METRE}{task}.")
-    listener = RhythmListener(network, bars=bars, dynamics=dynamics, struck=struck, metre=metre)
+    listener = RhythmListener(
+        network, bars=bars, dynamics=dynamics, struck=struck, metre=metre, noted_dynamics=noted_dynamics
+    )
     music = validation_music(listener, data, folder / "banks.npz")
     settings = tune(music, listener, progress)
     metadata = {

@@ -17,12 +17,21 @@ from inference.rhythm.bars import BarNetwork, beat_frames, hear_bars, near, plac
 from inference.rhythm.config import Input, Task
 from inference.rhythm.counting import CountingNetwork
 from inference.rhythm.decode import DecodeSettings, decode
-from inference.rhythm.dynamics import DynamicsNetwork, DynamicsSettings, decode_dynamics, hear_dynamics, level
+from inference.rhythm.dynamics import (
+    DynamicsNetwork,
+    DynamicsSettings,
+    Heard,
+    decode_dynamics,
+    hear_dynamics,
+    level,
+)
 from inference.rhythm.hints import Hints
+from inference.rhythm.labels import frame_of
 from inference.rhythm.loudness import BandPowers, features, levelled
 from inference.rhythm.metre import MetreNetwork, hear_metre, other_counts
 from inference.rhythm.network import RhythmNetwork
 from inference.rhythm.noted import Noted, hear_notes
+from inference.rhythm.noted_dynamics import hear_noted_dynamics, together
 from inference.rhythm.settle import LATE_FRAMES, settle
 from inference.rhythm.struck import StruckNetwork
 from inference.rhythm.tonal import countable
@@ -88,6 +97,7 @@ class RhythmListener:
         *,
         struck: tuple[StruckNetwork, CountingNetwork] | None = None,
         metre: tuple[MetreNetwork, MetreNetwork] | None = None,
+        noted_dynamics: DynamicsNetwork | None = None,
         loudness: DynamicsSettings | None = None,
         hints: Hints | None = None,
     ) -> None:
@@ -99,6 +109,7 @@ class RhythmListener:
         self.dynamics = None if dynamics is None else dynamics.eval()
         self.struck = None if struck is None else (struck[0].eval(), struck[1].eval())
         self.metre = None if metre is None else (metre[0].eval(), metre[1].eval())
+        self.noted_dynamics = None if noted_dynamics is None else noted_dynamics.eval()
         self.loudness, self.hints = loudness or DynamicsSettings(), hints or Hints()
         self.config = config
         self.rate, self.hop = config.rate, config.hop
@@ -139,12 +150,20 @@ class RhythmListener:
         """How loudly each beat is meant."""
         if self.dynamics is None or not beats:
             return ()
-        heard = hear_dynamics(self.dynamics, found.seen, beat_frames(beats, self.config))
+        heard = self.heard(found, np.array([beat.time / self.rate for beat in beats]))
         values = level(heard, decode_dynamics(heard, self.loudness))
         return tuple(
             LanePoint(beat.time, Lane.DYNAMICS, float(value))
             for beat, value in zip(beats, values, strict=True)
         )
+
+    def heard(self, found: Frames, beats: Floats) -> Heard:
+        """What is thought of how loudly beats at these times, in seconds, are meant."""
+        assert self.dynamics is not None
+        heard = hear_dynamics(self.dynamics, found.seen, frame_of(beats, self.config))
+        if self.noted_dynamics is None or found.noted is None or len(beats) < 2:
+            return heard
+        return together(heard, hear_noted_dynamics(self.noted_dynamics, self._struck(found.noted), beats))
 
     def beats(self, found: Frames) -> tuple[Beat, ...]:
         """Beats in bars, times in samples at `rate`; none where there is nothing to count along with."""
@@ -186,9 +205,12 @@ class RhythmListener:
 
     def _beside_notes(self, beats: Sequence[Beat], noted: Noted) -> tuple[Floats, Floats]:
         """Times of beats as the network over sound tells them, put where notes are, and these; in seconds."""
-        second = self.config.frames_per_second
-        times = np.array([beat.time / self.rate for beat in beats]) - LATE_FRAMES / second
-        return times, noted.struck / (second, 1, 1)
+        times = np.array([beat.time / self.rate for beat in beats])
+        return times - LATE_FRAMES / self.config.frames_per_second, self._struck(noted)
+
+    def _struck(self, noted: Noted) -> Floats:
+        """Rows of onset in seconds, pitch and velocity."""
+        return noted.struck / (self.config.frames_per_second, 1, 1)
 
     def _in_bars(self, beats: tuple[Beat, ...], found: Frames) -> tuple[Beat, ...]:
         if self.bars is None or not beats:

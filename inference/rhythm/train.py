@@ -55,6 +55,8 @@ class RhythmRun:
     """Minutes of music from which the network that places bars learns; 0: none is trained."""
     marked_per_piece: int = 2
     """Performances of each score with dynamics from which these are learned; 0: they are not."""
+    noted_per_piece: int = 4
+    """The same of those over notes, which cost less."""
     struck_minutes: float = 60.0
     """How long the network over notes is trained beside it, and those that count and tell bars; 0: none."""
 
@@ -93,6 +95,7 @@ def run(settings: RhythmRun) -> Progress:
         seed = settings.seed * 1000 + 2
         found = train_dynamics.collect(marked, mix.sampler, mix.augment, mix.front_end, seed, log.info)
         torch.save(train_dynamics.fit(found).state_dict(), settings.folder / "dynamics.pt")
+        fit_noted_dynamics(settings)
     if settings.struck_minutes:
         own = _struck_run(settings)
         train_struck.run(own)
@@ -104,6 +107,14 @@ def run(settings: RhythmRun) -> Progress:
                 train_metre.MetreRun(own.data, own.folder / task, own.folder, task, settings.seed)
             )
     return progress
+
+
+def fit_noted_dynamics(settings: RhythmRun) -> None:
+    """Train the network that tells dynamics from notes, into the run's folder."""
+    marked = list(marked_performances(settings.data / "asap" / "train", settings.noted_per_piece))
+    found = train_dynamics.collect_noted(marked, settings.seed * 1000 + 3)
+    network = train_dynamics.fit(found, steps=600, seed=settings.seed, unseen=0.3)
+    torch.save(network.state_dict(), settings.folder / "noted-dynamics.pt")
 
 
 def _struck_run(settings: RhythmRun) -> train_struck.StruckRun:

@@ -18,6 +18,9 @@ from inference.rhythm.dynamics import CLASSES, DynamicsNetwork, cues
 from inference.rhythm.labels import frame_of
 from inference.rhythm.loudness import BandPowers, features, levelled
 from inference.rhythm.mix import faster_rate
+from inference.rhythm.noted_dynamics import note_cues
+from inference.rhythm.train_counting import SPOIL
+from inference.rhythm.train_struck import spoilt
 from inference.training.augment import Augment
 from inference.training.beats import BeatTable, beats_file, read_beats
 from inference.training.corpus import RATE, read_performance
@@ -29,7 +32,11 @@ LONGEST_S = 240.0
 _SILENCE_S = 5.0
 _LEVEL = 0.3
 """By how much excerpts differ in level, as log10 of power."""
+_TOUCH = 0.7, 1.4
+"""Powers of velocities: levels, and pianos, differ in how they tell soft from loud."""
 _CROP = 256
+_FEWEST = 16
+"""Beats with dynamics below which a performance tells too little."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +49,7 @@ class Marked:
 
 @dataclass(frozen=True)
 class Example:
-    """Cues `(beats, CUES)` and classes `(beats,)` 1..5, 0 where nothing is printed; which piece it is."""
+    """Cues `(beats, inputs)` and classes `(beats,)` 1..5, 0 where nothing is printed; which piece it is."""
 
     piece: str
     cues: Floats
@@ -77,7 +84,7 @@ def collect(
         seen = _seen(one.midi, sampler, augment, hear, random)
         frames = frame_of(one.beats.time, front_end)
         inside = frames < len(seen)
-        if (one.beats.dynamics[inside] > 0).sum() >= 16:
+        if (one.beats.dynamics[inside] > 0).sum() >= _FEWEST:
             found.append(
                 Example(str(one.midi.parent), cues(seen, frames[inside]), one.beats.dynamics[inside])
             )
@@ -86,11 +93,40 @@ def collect(
     return found
 
 
-def fit(examples: Sequence[Example], steps: int = 1_000, batch: int = 16, seed: int = 0) -> DynamicsNetwork:
-    """A network trained on all examples, each piece as often as any other."""
+def collect_noted(marked: Sequence[Marked], seed: int, copies: int = 3) -> list[Example]:
+    """What is struck in each performance, beat by beat, several times spoilt as a transcription is."""
+    random, found = np.random.default_rng(seed), []
+    for one in marked:
+        notes, inside = read_performance(one.midi).notes, one.beats.time < LONGEST_S
+        beats, classes = one.beats.time[inside], one.beats.dynamics[inside]
+        if (classes > 0).sum() < _FEWEST:
+            continue
+        for _ in range(copies):
+            onset, pitch, velocity = spoilt(notes, SPOIL, random)
+            velocity = velocity ** random.uniform(*_TOUCH)
+            found.append(Example(str(one.midi.parent), note_cues(onset, pitch, velocity, beats), classes))
+    return found
+
+
+def fit(
+    examples: Sequence[Example],
+    steps: int = 1_000,
+    batch: int = 16,
+    seed: int = 0,
+    unseen: float = 0.0,
+) -> DynamicsNetwork:
+    """A network trained on all examples, each piece as often as any other.
+
+    Args:
+        examples: all with the same cues.
+        steps: of training.
+        batch: excerpts per step.
+        seed: of everything that is drawn by chance.
+        unseen: share of the cues that are hidden at each step.
+    """
     torch.manual_seed(seed)
     random = np.random.default_rng(seed)
-    network = DynamicsNetwork().train()
+    network = DynamicsNetwork(examples[0].cues.shape[1], unseen=unseen).train()
     optimiser = torch.optim.AdamW(network.parameters(), 2e-3, weight_decay=3e-2)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, steps)
     pieces: dict[str, list[Example]] = {}

@@ -6,10 +6,12 @@ import numpy as np
 import pytest
 import torch
 
+from inference.events import Note
 from inference.rhythm import load
 from inference.rhythm.dynamics import CUES, DynamicsSettings, cues, decode_dynamics, hear_dynamics
 from inference.rhythm.evaluate_dynamics import best_bounds, change_hits, class_f1
 from inference.rhythm.labels import frame_targets
+from inference.rhythm.noted_dynamics import NOTE_CUES, SHARE, hear_noted_dynamics, note_cues
 from inference.rhythm.struck import LIVE, StruckNetwork
 from inference.rhythm.train_dynamics import Example, fit
 from inference.rhythm.train_struck import SpoilConfig, StruckRun, batches, excerpt, run, spoilt, struck_loss
@@ -152,6 +154,55 @@ def test_cues_of_any_number_of_beats(count):
     seen = np.random.default_rng(0).random((300, 150)).astype(np.float32)
     found = cues(seen, np.arange(count) * 7)
     assert found.shape == (count, CUES) and np.isfinite(found).all()
+
+
+def struck(classes, seed, beats_s=0.5):
+    """Rows of notes that are struck as hard as classes say, four to a beat, and the beats."""
+    random = np.random.default_rng(seed)
+    beats = np.arange(len(classes)) * beats_s
+    onset = (beats[:, None] + np.arange(4) / 4 * beats_s).ravel()
+    velocity = np.repeat(np.array(classes) / 6.0, 4) * random.uniform(0.9, 1.1, 4 * len(classes))
+    return np.stack([onset, random.integers(40, 80, len(onset)), velocity], 1), beats
+
+
+def noted_cues(notes, beats):
+    return note_cues(notes[:, 0], notes[:, 1].astype(np.int64), notes[:, 2], beats)
+
+
+def test_dynamics_are_learned_from_notes_and_how_hard_all_are_struck_does_not_matter():
+    examples = [Example(str(s), noted_cues(*struck(sequence(s), s)), sequence(s)) for s in range(9)]
+    network = fit(examples[:8], steps=80, batch=4, unseen=0.2)
+    notes, beats = struck(sequence(8), 8)
+    found = []
+    for touch in (1.0, 0.5):
+        heard = hear_noted_dynamics(network, notes * (1, 1, touch), beats)
+        found.append(decode_dynamics(heard, DynamicsSettings()))
+    assert np.mean(found[0] == sequence(8)) > 0.6
+    assert np.mean(found[0] == found[1]) >= 0.95
+
+
+@pytest.mark.parametrize("count", [2, 3, 40])
+def test_note_cues_of_any_beats_and_notes(count):
+    beats = np.arange(count) * 0.4 + 10
+    everywhere, _ = struck(np.full(50, 3), 0)
+    for notes in (everywhere[:0], everywhere[:1], everywhere[:4], everywhere, everywhere + (10, 0, 0)):
+        found = noted_cues(notes, beats)
+        assert found.shape == (count, NOTE_CUES) and np.isfinite(found).all()
+
+
+def test_a_listener_asks_the_notes_too_where_it_is_told_them():
+    listener, audio, _ = loud(sequence(3), 3)
+    notes, beats = struck(np.roll(sequence(3), 40), 3)
+    told = [
+        Note(round(at * listener.rate), round((at + 0.1) * listener.rate), int(pitch), float(velocity))
+        for at, pitch, velocity in notes
+    ]
+    with_notes, without = listener.hear(audio, told), listener.hear(audio)
+    alone = listener.heard(without, beats)
+    said = hear_noted_dynamics(listener.noted_dynamics, with_notes.noted.struck / (50, 1, 1), beats)
+    expected = (1 - SHARE) * alone.classes + SHARE * said.classes
+    np.testing.assert_allclose(listener.heard(with_notes, beats).classes, expected, atol=1e-5)
+    assert not np.allclose(alone.classes, expected, atol=0.05)
 
 
 def test_the_best_bounds_are_the_best():
