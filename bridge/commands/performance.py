@@ -291,6 +291,10 @@ def train_performance(
         run(replace(settings, loop=loop))
     except FileNotFoundError as error:
         raise InputError("there is nothing to learn from", why=str(error)) from error
+    except ValueError as error:
+        raise UsageError(
+            "training cannot begin from these weights", why=str(error), remedy="Give their --config"
+        ) from error
     output.data(str(work / "checkpoint.pt"))
 
 

@@ -42,14 +42,19 @@ class PerformanceRun:
 
 
 def run(settings: PerformanceRun) -> Progress:
-    """Prepare the data, then train in this process, on one thread."""
+    """Prepare the data, then train in this process, on one thread.
+
+    Raises:
+        FileNotFoundError: there is nothing to learn from.
+        ValueError: the weights to begin from are of another shape.
+    """
     settings.folder.mkdir(parents=True, exist_ok=True)
     torch.set_num_threads(1)
-    windows = _windows(settings)
     torch.manual_seed(settings.seed)
     network = Xmvae(CONFIGS[settings.config])
     if settings.start:
-        network.load_state_dict(weights.read(settings.start).tensors, strict=False)
+        _begin(network, settings.start, settings.config)
+    windows = _windows(settings)
     # What has no part in a branch is left as it is.
     for name, part in network.named_children():
         part.requires_grad_(settings.branch == "joint" or name in PARTS[settings.branch])
@@ -63,6 +68,16 @@ def run(settings: PerformanceRun) -> Progress:
     )
     log.info("done: %.1f h of music in %d steps", progress.seen_s / 3600, progress.steps)
     return progress
+
+
+def _begin(network: Xmvae, start: str, config: str) -> None:
+    """Load what there is; what has been added to the network since stays as it is."""
+    stored = weights.read(start)
+    try:
+        network.load_state_dict(stored.tensors, strict=False)
+    except RuntimeError as error:
+        theirs = stored.metadata.get("config", "another system")
+        raise ValueError(f"{stored.path.name} is of {theirs!r}, which does not fit {config!r}") from error
 
 
 PARTS = {"pianist": ("pianist", "composer"), "composer": ("composer", "prior"), "prior": ("prior",)}

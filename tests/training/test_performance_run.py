@@ -206,6 +206,14 @@ def test_a_pianist_is_kept_from_weights(prepared, monkeypatch, capsys):
     assert "older.safetensors" in capsys.readouterr().err
 
 
+def test_weights_of_another_shape_are_nothing_to_begin_from(prepared, monkeypatch, capsys):
+    monkeypatch.chdir(prepared)
+    train = ["train", "performance", "--data", "data", "--work", "run", "--start", "performance"]
+    assert cli.run([*train, "--config", SMALL.name, "--minutes", "0.01"]) == 2
+    said = capsys.readouterr().err
+    assert "--config" in said and repr(SMALL.name) in said and "'bars'" in said
+
+
 def test_curves_name_every_loss(prepared, monkeypatch):
     monkeypatch.chdir(prepared)
     from inference.performance.train import PerformanceRun, run
