@@ -119,6 +119,12 @@ def beat_frames(beats: Sequence[Beat], config: FrontEndConfig) -> NDArray[np.int
     return frames
 
 
+def frame_of(seconds: NDArray[np.float64], config: FrontEndConfig) -> NDArray[np.int64]:
+    """Frame whose middle is nearest."""
+    frames: NDArray[np.int64] = np.rint((seconds * config.rate + config.early) / config.hop).astype(np.int64)
+    return frames
+
+
 def hear_bars(network: BarNetwork, seen: Floats, frames: NDArray[np.int64]) -> Floats:
     """Logit per beat."""
     with torch.inference_mode():

@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from inference.rhythm import load
+from inference.rhythm.bars import frame_of
 from inference.rhythm.dynamics import CLASSES, Floats, changes, cues, decode_dynamics
-from inference.rhythm.labels import frame_of
 from inference.rhythm.listener import RhythmListener
 from inference.rhythm.material import hear
 from inference.rhythm.train_dynamics import LONGEST_S, Marked, marked_performances

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from inference.rhythm.bars import frame_of
 from inference.rhythm.config import FrontEndConfig, Loudness
 from inference.training.beats import BeatTable
 from inference.training.notes import Floats
@@ -23,12 +24,6 @@ class FrameTargets:
     downbeat: Floats
     change: Floats
     dynamics: NDArray[np.int64]
-
-
-def frame_of(seconds: NDArray[np.float64], config: FrontEndConfig) -> NDArray[np.int64]:
-    """Frame whose middle is nearest."""
-    frames: NDArray[np.int64] = np.rint((seconds * config.rate + config.early) / config.hop).astype(np.int64)
-    return frames
 
 
 def frame_targets(beats: BeatTable, frames: int, config: FrontEndConfig) -> FrameTargets:

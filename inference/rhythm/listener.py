@@ -13,7 +13,7 @@ from torch import Tensor
 
 from inference.events import Beat, Events, Lane, LanePoint, Note
 from inference.features import Carried
-from inference.rhythm.bars import BarNetwork, beat_frames, hear_bars, near, place_bars
+from inference.rhythm.bars import BarNetwork, beat_frames, frame_of, hear_bars, near, place_bars
 from inference.rhythm.config import Input, Task
 from inference.rhythm.counting import CountingNetwork
 from inference.rhythm.decode import DecodeSettings, decode
@@ -26,7 +26,6 @@ from inference.rhythm.dynamics import (
     level,
 )
 from inference.rhythm.hints import Hints
-from inference.rhythm.labels import frame_of
 from inference.rhythm.loudness import BandPowers, features, levelled
 from inference.rhythm.metre import MetreNetwork, hear_metre, other_counts
 from inference.rhythm.network import RhythmNetwork

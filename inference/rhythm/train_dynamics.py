@@ -13,9 +13,9 @@ from numpy.random import Generator
 from numpy.typing import NDArray
 from torch import Tensor
 
+from inference.rhythm.bars import frame_of
 from inference.rhythm.config import FrontEndConfig
 from inference.rhythm.dynamics import CLASSES, DynamicsNetwork, cues
-from inference.rhythm.labels import frame_of
 from inference.rhythm.loudness import BandPowers, features, levelled
 from inference.rhythm.mix import faster_rate
 from inference.rhythm.noted_dynamics import note_cues

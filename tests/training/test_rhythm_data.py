@@ -5,8 +5,9 @@ import numpy as np
 import pytest
 import torch
 
+from inference.rhythm.bars import frame_of
 from inference.rhythm.config import FUSED, MTMS, Task
-from inference.rhythm.labels import UNKNOWN, frame_of, frame_targets
+from inference.rhythm.labels import UNKNOWN, frame_targets
 from inference.rhythm.losses import LossConfig, dynamics_loss, rhythm_loss, tolerant_bce
 from inference.rhythm.mix import Mix, MixConfig
 from inference.rhythm.network import RhythmNetwork
