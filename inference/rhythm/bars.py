@@ -114,14 +114,16 @@ def place_bars(beats: Sequence[Beat], logits: Floats, settings: DecodeSettings) 
 
 def beat_frames(beats: Sequence[Beat], config: FrontEndConfig) -> NDArray[np.int64]:
     """Frame of each beat, whose time is in samples at the model's rate."""
-    times = np.array([beat.time for beat in beats], np.float64)
-    frames: NDArray[np.int64] = np.rint((times + config.early) / config.hop).astype(np.int64)
-    return frames
+    return _nearest(np.array([beat.time for beat in beats], np.float64), config)
 
 
 def frame_of(seconds: NDArray[np.float64], config: FrontEndConfig) -> NDArray[np.int64]:
     """Frame whose middle is nearest."""
-    frames: NDArray[np.int64] = np.rint((seconds * config.rate + config.early) / config.hop).astype(np.int64)
+    return _nearest(seconds * config.rate, config)
+
+
+def _nearest(samples: NDArray[np.float64], config: FrontEndConfig) -> NDArray[np.int64]:
+    frames: NDArray[np.int64] = np.rint((samples + config.early) / config.hop).astype(np.int64)
     return frames
 
 
