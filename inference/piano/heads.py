@@ -47,12 +47,13 @@ class DecisionHead(Streaming[Tensor]):
 
     def step(self, x: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
         frames = x.shape[1]
-        # What all keys do together tells of the pedal.
-        pooled = torch.cat([x.mean(2), x.amax(2)], -1)
-        pedal = self.pedal(pooled).unsqueeze(2).expand(-1, -1, PITCHES, -1)
         joined = torch.cat([state, x], 1) if self.hindsight else x
         left = joined.narrow(1, frames, self.hindsight)
-        return torch.cat([self.keys(self._view(joined, frames)), pedal], -1), left
+        return self._told(self._view(joined, frames), together(x)), left
+
+    def whole(self, hidden: Tensor, pooled: Tensor) -> Tensor:
+        """Outputs for a whole `(batch, frames, 88, hidden)` and what is `together` in it, for training."""
+        return self._told(self.view(hidden), pooled)
 
     def touched(self, output: Tensor, level: Tensor) -> Tensor:
         """Its output with velocities by how loud it is, `(batch, frames, 2)` of `Touch`."""
@@ -63,12 +64,21 @@ class DecisionHead(Streaming[Tensor]):
         """What the last layer reads keys from, of a whole `(batch, frames, 88, hidden)`."""
         return self._view(torch.cat([self.init_state(len(hidden)), hidden], 1), hidden.shape[1])
 
+    def _told(self, seen: Tensor, pooled: Tensor) -> Tensor:
+        pedal = self.pedal(pooled).unsqueeze(2).expand(-1, -1, PITCHES, -1)
+        return torch.cat([self.keys(seen), pedal], -1)
+
     def _view(self, joined: Tensor, frames: int) -> Tensor:
         if not self.hindsight:
             return joined
         seen = [joined[:, self.hindsight - back :][:, :frames] for back in self.looks]
         mixed: Tensor = self.mix(torch.cat(seen, -1))
         return mixed
+
+
+def together(hidden: Tensor) -> Tensor:
+    """What all keys do, `(batch, frames, 2 * hidden)`: it tells of the pedal."""
+    return torch.cat([hidden.mean(2), hidden.amax(2)], -1)
 
 
 def decided(

@@ -30,6 +30,8 @@ class LossConfig:
     pedal: float = 0.15
     other_delays: float = 0.2
     """Weight of what is decided after each delay but the main one."""
+    at_once: int = 2
+    """How many of these are looked at in a step, drawn anew each time; they then stand for all."""
 
 
 def joint_loss(
@@ -37,21 +39,24 @@ def joint_loss(
 ) -> Mapping[str, Tensor]:
     """Losses of a joint network on one batch: named ones of its main delay, the total over all.
 
-    `random` is what contexts are disturbed by, of networks that have one.
+    `random` draws the delays that are looked at besides, and disturbs contexts, of networks that
+    have them; without it, every delay is looked at.
     """
     assert isinstance(network, PianoNetwork)
     context = _context(batch, network.config, random) if network.context is not None else None
-    output = network.from_features(batch.features, context)
     delays, hop = network.config.delays, network.config.hop
-    main = _head_loss(output[..., 0, :], batch, config)
+    others = list(range(1, len(delays)))
+    if random is not None:
+        others = (torch.randperm(len(others), generator=random)[: config.at_once] + 1).tolist()
+    output, *rest = network.decisions(batch.features, [0, *others], context)
+    main = _head_loss(output, batch, config)
     total = main["total"]
-    for head, delay in enumerate(delays[1:], 1):
-        frames = (delay - delays[0]) // hop
-        if abs(frames) < output.shape[1]:
-            moved = _moved(output[..., head, :], batch, frames)
-            total = total + config.other_delays * _head_loss(*moved, config)["total"]
-    share = 1 + config.other_delays * (len(delays) - 1)
-    return main | {"total": total / share}
+    weight = config.other_delays * (len(delays) - 1)
+    for head, told in zip(others, rest, strict=True):
+        frames = (delays[head] - delays[0]) // hop
+        if abs(frames) < told.shape[1]:
+            total = total + weight / len(others) * _head_loss(*_moved(told, batch, frames), config)["total"]
+    return main | {"total": total / (1 + weight)}
 
 
 def _moved(output: Tensor, batch: Batch, frames: int) -> tuple[Tensor, Batch]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from collections.abc import Iterable
+from typing import Any, NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
@@ -12,7 +13,7 @@ from inference.layers import GlobalLstm, LstmState, PitchwiseLstm
 from inference.piano.acoustic import AcousticNet
 from inference.piano.config import PITCHES, NoteState, PianoConfig
 from inference.piano.exchange import Exchange
-from inference.piano.heads import DecisionHead, begin_at_priors, decided
+from inference.piano.heads import DecisionHead, begin_at_priors, decided, together
 from inference.piano.touch import Touch
 from inference.streaming import Streaming
 
@@ -175,8 +176,15 @@ class PianoNetwork(Streaming[NetworkState]):
         From a whole `(batch, frames, windows, bins)` at once, with the context given,
         `(batch, frames, 88)` each, if it is a recursive one; `(batch, frames, 88, delays, outputs)`.
         """
+        return torch.stack(self.decisions(features, range(len(self.heads)), context), 3)
+
+    def decisions(
+        self, features: Tensor, heads: Iterable[int], context: Context | None = None
+    ) -> list[Tensor]:
+        """The same of some delays, given by their places: `(batch, frames, 88, outputs)` each."""
         hidden = self.hidden(features, context)
-        return torch.stack([head(hidden) for head in self.heads], 3)
+        pooled = together(hidden)
+        return [cast(DecisionHead, self.heads[head]).whole(hidden, pooled) for head in heads]
 
     def hidden(self, features: Tensor, context: Context | None = None) -> Tensor:
         """What the heads of a joint network read, `(batch, frames, 88, hidden)`, of whole features."""

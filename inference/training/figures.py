@@ -1,8 +1,9 @@
-"""What pianists play and corpora hold little of: doubled octaves, grace notes, fast repetitions."""
+"""What pianists play and corpora hold little of: octaves, grace notes, repetitions, staccato."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 from numpy.random import Generator
@@ -67,22 +68,32 @@ def repetitions(notes: NoteTable, random: Generator) -> NoteTable:
     """Some keys are struck again and again where they were held."""
     long = notes.release - notes.onset > 0.14
     chosen = notes.select(long & (random.random(len(notes)) < random.uniform(0.05, 0.25)))
-    gap = random.uniform(0.07, 0.16, len(chosen))
+    slowest = random.choice([0.16, 0.5])
+    gap = random.uniform(0.07, slowest, len(chosen))
+    softer = random.uniform(0.5, 0.9)
     parts = []
     for k in range(1, 7):
         onset = chosen.onset + k * gap
         parts.append(
             _table(
                 onset,
-                onset + gap * random.uniform(0.4, 0.9, len(chosen)),
+                onset + gap * random.uniform(0.4, 0.98, len(chosen)),
                 chosen.pitch,
-                chosen.velocity * random.uniform(0.7, 1.05, len(chosen)),
+                chosen.velocity * random.uniform(softer, 1.05, len(chosen)),
             ).select(onset + 0.04 < chosen.release)
         )
     return _joined(*parts)
 
 
-FIGURES: tuple[tuple[Figure, float], ...] = ((octaves, 0.2), (graces, 0.15), (repetitions, 0.08))
+def staccato(notes: NoteTable, random: Generator) -> NoteTable:
+    """Below some key, or everywhere, notes are let go of at once: each sounds for 30 to 150 ms."""
+    low = notes.pitch < random.choice([54, 60, 66, 128])
+    held = random.uniform(0.03, 0.15, len(notes)).astype(np.float32)
+    end = np.where(low, np.minimum(notes.release, notes.onset + held), notes.release).astype(np.float32)
+    return replace(notes, offset=end, release=end)
+
+
+FIGURES: tuple[tuple[Figure, float], ...] = ((octaves, 0.2), (graces, 0.15), (repetitions, 0.18))
 """Each with the part of excerpts that has it."""
 
 

@@ -12,7 +12,7 @@ from numpy.random import Generator
 from numpy.typing import NDArray
 
 from inference.training.corpus import RATE, Performance, cut_repeats
-from inference.training.figures import with_figures
+from inference.training.figures import staccato, with_figures
 from inference.training.notes import Floats, NoteTable
 from inference.training.pianos import Bank
 
@@ -88,7 +88,10 @@ class Sampler:
         tone = _nearest_tone(bank, pitch, velocity, random)
         keys = np.arange(128)
         cents = random.normal(0, 2.5, 128) + tuning(random) + (keys - 64) / 64 * random.normal(0, 5)
-        colour = random.normal(0, 1.5, 128) + (keys - 64) / 64 * random.normal(0, 3)
+        colour = random.normal(0, 2, 128) + (keys - 64) / 64 * random.normal(0, 4)
+        if random.random() < 0.3:
+            # Far from the strings, and on small pianos, the bass is soft beside the rest.
+            colour = colour - np.clip((64 - keys) / 24, 0, 1) * random.uniform(0, 10)
         middle = self.loudness[pitch, 75]
         decibels = middle + (self.loudness[pitch, velocity.astype(int)] - middle) * slope + colour[pitch]
         ratio = 2 ** ((pitch - bank.root[tone] + cents[pitch] / 100) / 12)
@@ -116,8 +119,8 @@ class Sampler:
 
 
 def tuning(random: Generator) -> float:
-    """Cents by which a piano is off; a few are nearly a quarter tone."""
-    return random.uniform(-42, 42) if random.random() < 0.2 else random.normal(0, 10)
+    """Cents by which a piano is off; a good part are nearly a quarter tone."""
+    return random.uniform(-47, 47) if random.random() < 0.35 else random.normal(0, 10)
 
 
 def _cut(performance: Performance, random: Generator, seconds: float) -> tuple[NoteTable, Floats] | None:
@@ -141,7 +144,9 @@ def _cut(performance: Performance, random: Generator, seconds: float) -> tuple[N
         # Music hides that overtones are not notes: now and then only a few notes of it are left.
         keep = random.random(len(notes)) < random.uniform(0.04, 0.5)
         notes = notes.select(keep if keep.any() else np.arange(len(notes)) == 0)
-    if random.random() < 0.2:
+    if random.random() < 0.12:
+        notes, pedal = staccato(notes, random), np.zeros((0, 2), np.float32)
+    elif random.random() < 0.2:
         notes = replace(notes, offset=notes.release)
         pedal = np.zeros((0, 2), np.float32)
     return cut_repeats(notes), pedal
@@ -159,6 +164,10 @@ def _touch(notes: NoteTable, random: Generator) -> tuple[NDArray[np.float64], fl
         velocity = velocity + random.normal(0, 22, len(velocity))
     if random.random() < 0.3:
         velocity = velocity * random.uniform(0.4, 0.8)
+    if random.random() < 0.25:
+        # An accompaniment: what is low is struck softly, under a melody that hides it.
+        low = notes.pitch < random.integers(50, 63)
+        velocity = np.where(low, velocity * random.uniform(0.4, 0.9), velocity)
     return np.clip(velocity, 4, 127), random.uniform(0.75, 1.6)
 
 

@@ -48,6 +48,17 @@ def test_repetitions_strike_a_key_that_was_held():
     assert (added.onset < notes.release[held]).all()
 
 
+def test_staccato_notes_end_at_once():
+    notes = scale()
+    shorter = [figures.staccato(notes, np.random.default_rng(seed)) for seed in range(8)]
+    for table in shorter:
+        length = table.release - table.onset
+        cut = length < 0.3
+        assert cut.any() and (length > 0.02).all() and (table.offset == table.release).all()
+        assert not cut.any() or cut.all() or notes.pitch[cut].max() < notes.pitch[~cut].min()
+    assert {bool((table.release - table.onset < 0.3).all()) for table in shorter} == {False, True}
+
+
 def test_added_notes_sound_as_long_as_the_pedal_is_down(monkeypatch):
     notes, pedal = scale(), np.array([[0.0, 40.0]], np.float32)
     monkeypatch.setattr(figures, "FIGURES", ((figures.graces, 1.0),))

@@ -85,7 +85,7 @@ def batch(config, frames=24):
 def test_training_lowers_every_loss(name):
     config = SMALL[name]
     torch.manual_seed(0)
-    network, data = PianoNetwork(config).train(), batch(config)
+    network, data = PianoNetwork(config).train(), batch(config, 48)
     optimiser = torch.optim.Adam(network.parameters(), 5e-3)
     random = torch.Generator().manual_seed(0)
 
@@ -104,6 +104,16 @@ def test_training_lowers_every_loss(name):
         assert last[part] < first[part], (part, first, last)
     for parameter in network.parameters():
         assert parameter.grad is not None and torch.isfinite(parameter.grad).all()
+
+
+def test_delays_that_are_drawn_stand_for_all():
+    config, all_at_once = SMALL["light"], LossConfig()
+    network, data, random = PianoNetwork(config).eval(), batch(config, 48), torch.Generator().manual_seed(3)
+    with torch.no_grad():
+        every = joint_loss(network, data, all_at_once)["total"].item()
+        drawn = [joint_loss(network, data, all_at_once, random)["total"].item() for _ in range(60)]
+    assert len(set(drawn)) > 5
+    assert abs(sum(drawn) / len(drawn) / every - 1) < 0.02
 
 
 def test_what_is_not_known_is_not_learned_from():
@@ -144,10 +154,9 @@ def test_each_delay_learns_what_happened_that_long_ago():
     class Told(PianoNetwork):
         late = (0, -3, 5)
 
-        def from_features(self, features, context):
+        def decisions(self, features, heads, context):
             # Each head says what was true so many frames ago, or will be.
-            moved = [torch.roll(exact, late, 1) for late in self.late]
-            return torch.stack(moved, 3).requires_grad_()
+            return [torch.roll(exact, self.late[head], 1).requires_grad_() for head in heads]
 
     network = Told(config)
     only_states = LossConfig(velocity=0, shift=0, key=0, pedal=0)
