@@ -26,6 +26,8 @@ LOWEST, HIGHEST, SPREAD = 32.0, 90.0, 5.0
 """Where the lowest and highest notes of 32 bars lie, and by how much: the middles of asap/train."""
 WORD_TEMPERATURE = 0.7
 """Where words follow from codes, what chance these leave is taken with more caution."""
+PITCH, PITCH_TEMPERATURE = 2, 1.25
+"""Pitches are drawn more boldly than the rest: else range and steps stay below those of `asap/train`."""
 
 
 class Heard(NamedTuple):
@@ -170,7 +172,11 @@ class Writing:
     def _choose(self, index: int, logits: Tensor) -> Tensor:
         may = torch.stack([grammar.allowed(index) for grammar in self.grammars])
         logits = logits.masked_fill(~may, -torch.inf)
-        tokens = self._draw(index, logits if self.codes is None else logits / WORD_TEMPERATURE)
+        if self.codes is not None:
+            logits = logits / WORD_TEMPERATURE
+        elif index == PITCH:
+            logits = logits / PITCH_TEMPERATURE
+        tokens = self._draw(index, logits)
         for row, (form, grammar) in enumerate(zip(self.forms, self.grammars, strict=True)):
             if form is not None and form.token is not None:
                 tokens[row] = form.token[index]

@@ -18,7 +18,7 @@ from inference.rhythm.config import FrontEndConfig
 from inference.rhythm.counting import FEWEST, CountingNetwork, hear_tempo, tempo_costs, tempo_cues
 from inference.rhythm.struck import StruckNetwork, struck_frames
 
-_WINDOW, _EDGE = 12_000, 600
+_WINDOW, _EDGE = 12_000, 2_500
 """Frames that are thought about at once, and what they need on each side."""
 _LATE_FRAMES = 1.55
 """By which the network over sound is late; what the notes say is put there."""

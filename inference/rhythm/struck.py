@@ -33,6 +33,8 @@ class StruckConfig:
         frames_per_second: rate of the frames.
         channels: width of all layers.
         depth: layers, each looking twice as far back as the one before.
+        again: how far apart the taps of further layers are, which look closer once more: a bar is
+            easier to tell where beats are known.
         behind: frames by which the answer is late, so that a chord can be complete.
         causal: whether nothing later than that is looked at.
     """
@@ -41,12 +43,20 @@ class StruckConfig:
     frames_per_second: int = 50
     channels: int = 48
     depth: int = 9
+    again: tuple[int, ...] = ()
     behind: int = 3
     causal: bool = True
 
+    @property
+    def dilations(self) -> tuple[int, ...]:
+        """Of each layer: frames between its taps."""
+        return (*(2**level for level in range(self.depth)), *self.again)
+
 
 LIVE = StruckConfig()
-WHOLE = StruckConfig("struck-whole", channels=64, behind=0, causal=False)
+WHOLE = StruckConfig(
+    "struck-whole", channels=96, depth=10, again=(1, 4, 16, 64, 256, 1024), behind=0, causal=False
+)
 STRUCK = {config.name: config for config in (LIVE, WHOLE)}
 
 
@@ -102,7 +112,7 @@ class StruckNetwork(Streaming[tuple[Tensor, ...]]):
         self.config, self.latency = config, config.behind
         self.enter = nn.Linear(KEYS + EXTRAS, config.channels)
         self.layers = nn.ModuleList(
-            Dilated(config.channels, 2**level, config.causal) for level in range(config.depth)
+            Dilated(config.channels, dilation, config.causal) for dilation in config.dilations
         )
         self.norm = nn.LayerNorm(config.channels)
         self.leave = nn.Linear(config.channels, 2)

@@ -33,6 +33,8 @@ _MISCOUNTED = (Counting(1, 2), Counting(2, 1), Counting(3, 1), Counting(1, 3), C
 _HOW_OFTEN = (0.3, 0.35, 0.15, 0.1, 0.05, 0.05)
 DEFAULT_LOOP = LoopConfig(steps=2_500, learning_rate=2e-3, ranks=1, average_last=0.1)
 _FEWEST_BEATS, _FEWEST_NOTES = 12, 10
+_MISSED, _BETWEEN, _STRETCHES, _LONGEST = 0.08, 0.06, 0.5, 32
+"""At most: shares of beats missed and put between, then how often a stretch is miscounted, and its beats."""
 _USUAL = 0.05, 0.95
 """Shares of downbeats between which an excerpt has bars."""
 
@@ -53,6 +55,8 @@ class MetreRun:
     """How far beats are off, as they will be when they are heard: at most, as a standard deviation."""
     miscounted: tuple[float, float] = (0.25, 0.6)
     """Share of excerpts whose beats are counted faster or slower than they are meant, for each task."""
+    stumbling: tuple[float, float] = (0.7, 0.0)
+    """Share of excerpts whose beats are missed, doubled and miscounted here and there, for each task."""
     pop: float = 0.1
     """Share of excerpts out of POP909."""
     every: int = 8
@@ -130,6 +134,8 @@ def excerpt(piece: Piece, settings: MetreRun, random: Generator) -> Excerpt | No
     if len(time) * count.times < _FEWEST_BEATS * count.every:
         return None
     time, bars = recounted(time, down, count, random)
+    if random.random() < settings.stumbling[TASKS.index(settings.task)]:
+        time, bars = stumbled(time, bars, random)
     stretch = float(np.exp(random.uniform(np.log(SPOIL.slowest), np.log(SPOIL.fastest))))
     inside = notes.select((notes.onset > time[0] - 1) & (notes.onset < time[-1] + 2))
     if len(inside) < _FEWEST_NOTES:
@@ -153,6 +159,28 @@ def recounted(
     bars = np.zeros(length, bool)
     bars[:: count.times] = down[: len(bars[:: count.times])]
     return np.interp(np.arange(length) / count.times, np.arange(len(time)), time), bars
+
+
+def stumbled(
+    time: NDArray[np.float64], down: NDArray[np.bool_], random: Generator
+) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+    """Beats as they are followed: some missed, some put between, at times a stretch counted otherwise.
+
+    Without these, a network learns to count bars through, and after one such beat it is lost.
+    """
+    kept = random.random(len(time)) >= random.uniform(0, _MISSED)
+    time, down = time[kept], down[kept]
+    between = 1 + np.flatnonzero(random.random(max(len(time) - 1, 0)) < random.uniform(0, _BETWEEN))
+    time = np.insert(time, between, (time[between - 1] + time[between]) / 2)
+    down = np.insert(down, between, False)
+    if random.random() < _STRETCHES and len(time) > 2 * _LONGEST:
+        first = int(random.integers(len(time) - _LONGEST))
+        last = first + int(random.integers(4, _LONGEST))
+        count = _MISCOUNTED[int(random.choice(len(_MISCOUNTED), p=_HOW_OFTEN))]
+        parts = recounted(time[first:last], down[first:last], count, random)
+        time = np.concatenate([time[:first], parts[0], time[last:]])
+        down = np.concatenate([down[:first], parts[1], down[last:]])
+    return time, down
 
 
 def bars_loss(network: nn.Module, batch: MetreBatch) -> dict[str, Tensor]:
