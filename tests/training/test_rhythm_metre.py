@@ -29,7 +29,7 @@ from inference.rhythm.noted import Noted
 from inference.rhythm.pointer import PointerSettings
 from inference.rhythm.struck import LIVE, StruckNetwork
 from inference.rhythm.tempi import TEMPI
-from inference.rhythm.train_metre import LOSSES, Counting, MetreRun, batches, excerpt, recounted
+from inference.rhythm.train_metre import LOSSES, Counting, MetreRun, batches, excerpt, recounted, stumbled
 from inference.streaming import verify_streaming
 from inference.training.beats import BeatTable
 from inference.training.notes import NoteTable
@@ -157,6 +157,18 @@ def test_other_countings_keep_their_downbeats(every, times):
         assert set(np.round(other[told], 6)) <= set(time[down])
         assert len(other) == pytest.approx(24 * times / every, abs=times + 1)
         assert np.allclose(np.diff(other), 0.5 * every / times)
+
+
+def test_beats_stumble_and_keep_their_downbeats():
+    time, down = beats_of(128), np.arange(128) % 4 == 0
+    lengths, shares = set(), []
+    for seed in range(20):
+        other, told = stumbled(time, down, np.random.default_rng(seed))
+        assert (np.diff(other) > 0).all() and len(other) == len(told)
+        assert set(np.round(other[told], 6)) <= set(time[down])
+        lengths.add(len(other))
+        shares.append(np.isin(time, np.round(other, 6)).mean())
+    assert len(lengths) > 5 and 0.85 < np.mean(shares) < 0.99
 
 
 def test_beats_are_counted_in_other_ways():

@@ -35,7 +35,7 @@ FRONT = FUSED.front_end
 
 def network(config=WHOLE, depth=6):
     torch.manual_seed(0)
-    return StruckNetwork(replace(config, channels=16, depth=depth)).eval()
+    return StruckNetwork(replace(config, channels=16, depth=depth, again=())).eval()
 
 
 def counting():
