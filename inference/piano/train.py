@@ -82,7 +82,6 @@ def run(settings: PianoRun) -> None:
 def _rank(rank: int, settings: PianoRun, meeting: str) -> None:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     torch.set_num_threads(1)
-    torch.set_flush_denormal(True)  # gradients so small that they change nothing take ten times as long
     if settings.loop.ranks > 1:
         dist.init_process_group("gloo", init_method=meeting, rank=rank, world_size=settings.loop.ranks)
     config = CONFIGS[settings.config]

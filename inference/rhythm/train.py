@@ -118,7 +118,7 @@ def fit_noted_dynamics(settings: RhythmRun) -> None:
 
 
 def _struck_run(settings: RhythmRun) -> train_struck.StruckRun:
-    loop = replace(train_struck.DEFAULT_LOOP, minutes=settings.struck_minutes)
+    loop = replace(train_struck.DEFAULT_LOOP, minutes=settings.struck_minutes, learning_rate=2e-3)
     return train_struck.StruckRun(
         settings.data,
         settings.folder / STRUCK_FOLDER,
@@ -126,6 +126,7 @@ def _struck_run(settings: RhythmRun) -> train_struck.StruckRun:
         settings.seed,
         loop,
         train_counting.SPOIL,
+        batch=4,
         pop=0.06,
     )
 

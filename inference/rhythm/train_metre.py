@@ -31,7 +31,7 @@ class Counting(NamedTuple):
 
 _MISCOUNTED = (Counting(1, 2), Counting(2, 1), Counting(3, 1), Counting(1, 3), Counting(3, 2), Counting(2, 3))
 _HOW_OFTEN = (0.3, 0.35, 0.15, 0.1, 0.05, 0.05)
-DEFAULT_LOOP = LoopConfig(steps=2_500, learning_rate=2e-3, ranks=1, average_last=0.1)
+DEFAULT_LOOP = LoopConfig(steps=3_500, learning_rate=2e-3, ranks=1, average_last=0.1)
 _FEWEST_BEATS, _FEWEST_NOTES = 12, 10
 _MISSED, _BETWEEN, _STRETCHES, _LONGEST = 0.08, 0.06, 0.5, 32
 """At most: shares of beats missed and put between, then how often a stretch is miscounted, and its beats."""
