@@ -338,6 +338,40 @@ def export_performance(pianist: str, composer: Path | None, out: Path, config: s
     output.data(str(out))
 
 
+@click.command("ablate-performance", context_settings=SETTINGS)
+@click.option("--data", type=FOLDER, required=True, help="Folder with scores and performances.")
+@click.option("--work", type=FOLDER, required=True, help="Folder of the runs; what it holds is kept.")
+@click.option(
+    "--steps", type=click.IntRange(1), default=1_200, show_default=True, help="To train each branch."
+)
+@click.option(
+    "--samples", type=click.IntRange(1), default=100, show_default=True, help="Pieces that each writes."
+)
+@json_option
+def ablate_performance(data: Path, work: Path, steps: int, samples: int, json_output: bool) -> None:
+    """Train variants of the performance networks equally long and print how each plays and writes.
+
+    A Compound Word transformer is one of them. What was interrupted goes on.
+
+    Example: dawbridge train ablate-performance --data data --work ablations
+    """
+    from dataclasses import asdict
+
+    from inference.performance.ablate import ablate, table
+
+    if not data.is_dir():
+        raise InputError(f"there is no folder {data}", remedy="Give the folder of the training data")
+    use_threads(1)
+    try:
+        rows = ablate(data, work, steps, samples, output.talk)
+    except FileNotFoundError as error:
+        raise InputError("there is nothing to learn from", why=str(error)) from error
+    if json_output:
+        output.as_json([asdict(row) for row in rows])
+    else:
+        output.data(table(rows))
+
+
 def evaluate_performance(
     data: Path,
     weights: str | None,

@@ -48,6 +48,10 @@ TRAIN = {
         "bridge.commands.performance:export_performance",
         "Make weights of performance trainings' checkpoints.",
     ),
+    "ablate-performance": (
+        "bridge.commands.performance:ablate_performance",
+        "Train and compare variants of the performance networks.",
+    ),
 }
 
 

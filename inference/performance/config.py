@@ -144,9 +144,21 @@ CONFIGS = {
     for config in (
         XMVAE,
         LIGHT,
-        replace(LIGHT, name="light-no-beats", beat_attention=False),
-        replace(LIGHT, name="light-no-words", word_decoder=False),
         replace(LIGHT, name="bars", composing=BAR_WRITER),
+        replace(
+            LIGHT,
+            name="bars-no-beats",
+            beat_attention=False,
+            composing=replace(BAR_WRITER, name="bar-writer-no-beats", beat_attention=False),
+        ),
+        replace(
+            LIGHT,
+            name="bars-no-words",
+            word_decoder=False,
+            composing=replace(BAR_WRITER, name="bar-writer-no-words", word_decoder=False),
+        ),
         replace(LIGHT, name="compound-word", composing=COMPOUND_WORD_WRITER),
     )
 }
+ABLATIONS = ("bars", "bars-no-beats", "bars-no-words", "compound-word")
+"""What is compared: what is shipped, without attention within beats, without the decoder along sub-tokens."""

@@ -43,15 +43,17 @@ def export(
     out: Path,
     config: str = "light",
     progress: Callable[[str], None] = lambda line: None,
+    prepared: Path | None = None,
 ) -> str:
     """Write the averaged weights of runs as `out` (safetensors, half precision).
 
     Args:
-        pianist: folder of the run that trained the Pianist, with its steps.
+        pianist: folder of the run that trained the Pianist.
         composer: folder of the run that trained the Composer and the prior; None: the same.
         out: the file.
         config: which network was trained.
         progress: called with a line now and then.
+        prepared: folder of the steps that it learned from, if it is not its own.
 
     Returns:
         A line that says what styles and gains were found.
@@ -64,7 +66,7 @@ def export(
     network = Xmvae(CONFIGS[config])
     network.load_state_dict(tensors)
     network.eval()
-    windows = Windows(steps.load(pianist / "steps.npz"), 8, network.config.steps, 77)
+    windows = Windows(steps.load((prepared or pianist) / steps.STEPS), 8, network.config.steps, 77)
     progress(f"listening to {WINDOWS} windows for styles")
     latents, measures = _listen(network, windows)
     styles = {f"{STYLE}{name}": _style(latents, measures[of], side) for name, (of, side) in STYLES.items()}

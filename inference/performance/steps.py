@@ -13,6 +13,8 @@ from inference.performance.corpus import Sheet
 from inference.performance.example import Example, example
 from inference.performance.pairs import Piece
 
+STEPS, SHEETS = "steps.npz", "sheets.npz"
+"""Names of the files in a run's folder: performances, and scores."""
 COLUMNS = {"tokens": 4, "extras": 7, "played": 4, "values": 4, "beat": 1}
 
 

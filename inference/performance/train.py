@@ -16,7 +16,7 @@ from inference.performance.example import Example
 from inference.performance.losses import LOSSES, LossConfig
 from inference.performance.network import Xmvae
 from inference.performance.pages import POP_SHARE, PageWindows
-from inference.performance.steps import load_sheets, save_sheets
+from inference.performance.steps import SHEETS, STEPS, load_sheets, save_sheets
 from inference.performance.windows import Windows
 from inference.training.loop import LoopConfig, Progress, train
 
@@ -39,6 +39,13 @@ class PerformanceRun:
     loss: LossConfig = field(default_factory=LossConfig)
     start: str | None = None
     """Shipped name or path of the weights to begin from, instead of from chance."""
+    corpus: Path | None = None
+    """Folder that holds what the run learns from, prepared, if it is not its own."""
+
+    @property
+    def prepared(self) -> Path:
+        """Where the data is, or will be, prepared."""
+        return self.corpus or self.folder
 
 
 def run(settings: PerformanceRun) -> Progress:
@@ -98,8 +105,8 @@ def _windows(settings: PerformanceRun) -> Windows | PageWindows:
 
 
 def prepare(settings: PerformanceRun) -> list[Example]:
-    """The steps of all performances of the training pieces, read once into the run's folder."""
-    path = settings.folder / "steps.npz"
+    """The steps of all performances of the training pieces, read once."""
+    path = settings.prepared / STEPS
     if not path.exists():
         found = list(steps.examples(pairs.pieces(settings.data / "asap" / "train")))
         steps.save(found, path)
@@ -107,8 +114,8 @@ def prepare(settings: PerformanceRun) -> list[Example]:
 
 
 def prepare_sheets(settings: PerformanceRun) -> list[Sheet]:
-    """The words of all scores to learn writing from, read once into the run's folder."""
-    path = settings.folder / "sheets.npz"
+    """The words of all scores to learn writing from, read once."""
+    path = settings.prepared / SHEETS
     if not path.exists():
         save_sheets(list(corpus.sheets(settings.data)), path)
     return load_sheets(path)

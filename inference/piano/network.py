@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -108,16 +108,12 @@ class PianoNetwork(Streaming[NetworkState]):
     @property
     def head(self) -> DecisionHead:
         """The head of the chosen delay, of a joint network."""
-        head = self.heads[self.chosen]
-        assert isinstance(head, DecisionHead)
-        return head
+        return self._head(self.chosen)
 
     @property
     def earlier(self) -> DecisionHead | None:
         """The head that decides sooner besides."""
-        head = None if self.sooner is None else self.heads[self.sooner]
-        assert head is None or isinstance(head, DecisionHead)
-        return head
+        return None if self.sooner is None else self._head(self.sooner)
 
     @property
     def frame_latency(self) -> int:
@@ -184,7 +180,7 @@ class PianoNetwork(Streaming[NetworkState]):
         """The same of some delays, given by their places: `(batch, frames, 88, outputs)` each."""
         hidden = self.hidden(features, context)
         pooled = together(hidden)
-        return [cast(DecisionHead, self.heads[head]).whole(hidden, pooled) for head in heads]
+        return [self._head(place).whole(hidden, pooled) for place in heads]
 
     def hidden(self, features: Tensor, context: Context | None = None) -> Tensor:
         """What the heads of a joint network read, `(batch, frames, 88, hidden)`, of whole features."""
@@ -216,6 +212,11 @@ class PianoNetwork(Streaming[NetworkState]):
         hidden = self.exchange(hidden)
         output, head = decided(hidden, level, state.head, self.head, self.earlier)
         return output, state._replace(notes=notes, head=head)
+
+    def _head(self, place: int) -> DecisionHead:
+        head = self.heads[place]
+        assert isinstance(head, DecisionHead)
+        return head
 
     def _no_context(self, batch: int) -> Context:
         zeros = next(self.parameters()).new_zeros(batch, PITCHES)

@@ -18,8 +18,8 @@ from inference.rhythm.config import FrontEndConfig
 from inference.rhythm.counting import FEWEST, CountingNetwork, hear_tempo, tempo_costs, tempo_cues
 from inference.rhythm.struck import StruckNetwork, struck_frames
 
-_WINDOW, _EDGE = 12_000, 2_500
-"""Frames that are thought about at once, and what they need on each side."""
+_WINDOW = 12_000
+"""Frames that are thought about at once."""
 _LATE_FRAMES = 1.55
 """By which the network over sound is late; what the notes say is put there."""
 
@@ -74,7 +74,8 @@ def hear_notes(
 
 
 def _window(network: StruckNetwork, keys: NDArray[np.float32], first: int) -> NDArray[np.float32]:
-    begin, end = max(first - _EDGE, 0), min(first + _WINDOW + _EDGE, len(keys))
+    reach = network.config.reach
+    begin, end = max(first - reach, 0), min(first + _WINDOW + reach, len(keys))
     with torch.inference_mode():
         logits = network(torch.from_numpy(keys[begin:end])[None])[0].numpy()
     found: NDArray[np.float32] = logits[first - begin : first - begin + _WINDOW]

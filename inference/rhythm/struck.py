@@ -52,6 +52,11 @@ class StruckConfig:
         """Of each layer: frames between its taps."""
         return (*(2**level for level in range(self.depth)), *self.again)
 
+    @property
+    def reach(self) -> int:
+        """Frames that an answer depends on: on each side; if causal, half of those before."""
+        return sum(self.dilations)
+
 
 LIVE = StruckConfig()
 WHOLE = StruckConfig(

@@ -127,7 +127,7 @@ def excerpt(piece: Piece, settings: MetreRun, random: Generator) -> Excerpt | No
     notes, beats = piece
     count = Counting(1, 1)
     if random.random() < settings.miscounted[TASKS.index(settings.task)]:
-        count = _MISCOUNTED[int(random.choice(len(_MISCOUNTED), p=_HOW_OFTEN))]
+        count = _miscounted(random)
     number = settings.beats * count.every // count.times
     first = int(random.integers(0, max(1, len(beats) - number // 2)))
     time, down = beats.time[first : first + number], beats.downbeat[first : first + number]
@@ -176,11 +176,14 @@ def stumbled(
     if random.random() < _STRETCHES and len(time) > 2 * _LONGEST:
         first = int(random.integers(len(time) - _LONGEST))
         last = first + int(random.integers(4, _LONGEST))
-        count = _MISCOUNTED[int(random.choice(len(_MISCOUNTED), p=_HOW_OFTEN))]
-        parts = recounted(time[first:last], down[first:last], count, random)
-        time = np.concatenate([time[:first], parts[0], time[last:]])
-        down = np.concatenate([down[:first], parts[1], down[last:]])
+        times, bars = recounted(time[first:last], down[first:last], _miscounted(random), random)
+        time = np.concatenate([time[:first], times, time[last:]])
+        down = np.concatenate([down[:first], bars, down[last:]])
     return time, down
+
+
+def _miscounted(random: Generator) -> Counting:
+    return _MISCOUNTED[int(random.choice(len(_MISCOUNTED), p=_HOW_OFTEN))]
 
 
 def bars_loss(network: nn.Module, batch: MetreBatch) -> dict[str, Tensor]:

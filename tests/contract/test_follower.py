@@ -37,15 +37,17 @@ def network(config=LIVE, **changes):
     return StruckNetwork(replace(config, **changes)).eval()
 
 
-def test_the_network_streams():
-    small = network(depth=5, channels=16)
+@pytest.mark.parametrize("again", [(), (1, 4)])
+def test_the_network_streams(again):
+    small = network(depth=5, channels=16, again=again)
     verify_streaming(
         small, lambda length, g: torch.rand(2, length, KEYS + EXTRAS, generator=g), 200, tolerance=1e-4
     )
 
 
-def test_the_quick_step_is_the_network():
-    whole, quick = network(), QuickStep(network())
+@pytest.mark.parametrize("again", [(), (1, 4)])
+def test_the_quick_step_is_the_network(again):
+    whole, quick = network(again=again), QuickStep(network(again=again))
     x = torch.rand(1, 400, KEYS + EXTRAS)
     with torch.no_grad():
         expected = whole(x)[0].numpy()
@@ -80,6 +82,20 @@ def test_only_the_whole_one_hears_what_comes():
             a, b = (network(config, depth=6, again=()).think(part).beat[:, :197] for part in (x, other))
         assert torch.allclose(a[:, :130], b[:, :130], atol=1e-5), "63 frames each way"
         assert torch.allclose(a, b, atol=1e-5) == config.causal
+
+
+@pytest.mark.parametrize("again", [(), (1, 4)])
+def test_an_answer_depends_on_no_more_than_its_reach(again):
+    x = torch.rand(1, 301, KEYS + EXTRAS).double()
+    whole = network(WHOLE, channels=16, depth=4, again=again).double()
+    reach = whole.config.reach
+    with torch.no_grad():
+        expected = whole.think(x).beat[0, 150]
+        for cut, same in ((reach, True), (reach - 1, False)):
+            part = x.clone()
+            part[:, : 150 - cut] = part[:, 151 + cut :] = 0
+            found = whole.think(part).beat[0, 150]
+            assert bool((found - expected).abs() < 1e-14) == same
 
 
 def test_struck_keys_lie_in_their_frames():
