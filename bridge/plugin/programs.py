@@ -46,4 +46,6 @@ def compiled(
 def fake_host() -> Path:
     """The host without a screen; its source says what it can do."""
     sources = [*build.core_sources(), SOURCES / "tests" / "guard.cpp", SOURCES / "tests" / "fake_host.cpp"]
-    return compiled("fake_host", sources, ["-O2", "-fvisibility=hidden", "-DZMQ_STATIC"], zeromq=True)
+    return compiled(
+        "fake_host", sources, [*build.OPTIMISED, "-fvisibility=hidden", "-DZMQ_STATIC"], zeromq=True
+    )

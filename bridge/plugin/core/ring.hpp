@@ -110,7 +110,14 @@ public:
 private:
     static void mean(const float* const* pair, size_t offset, float* to, size_t count) noexcept {
         const float *left = pair[0] + offset, *right = pair[1] + offset;
-        for (size_t i = 0; i < count; ++i) to[i] = (left[i] + right[i]) * 0.5f;  // as the sidecar would
+        size_t i = 0;
+        for (float sum[4], other[4]; i + 4 <= count; i += 4) {  // a form that compilers turn into vectors
+            std::memcpy(sum, left + i, sizeof sum);
+            std::memcpy(other, right + i, sizeof other);
+            for (int k = 0; k < 4; ++k) sum[k] = (sum[k] + other[k]) * 0.5f;  // as the sidecar would
+            std::memcpy(to + i, sum, sizeof sum);
+        }
+        for (; i < count; ++i) to[i] = (left[i] + right[i]) * 0.5f;
     }
 
     size_t begin_write(size_t tail) noexcept {
