@@ -28,7 +28,6 @@ np.save(sys.argv[3], engine.get_audio())
 """
 
 
-@pytest.mark.slow
 def test_transport_tempo_map_and_every_sample_reach_the_sidecar(tmp_path):
     if importlib.util.find_spec("dawdreamer") is None:
         pytest.skip("dawdreamer is not installed here")
@@ -57,3 +56,29 @@ def test_transport_tempo_map_and_every_sample_reach_the_sidecar(tmp_path):
     delays = [lag for lag in range(20_000) if np.array_equal(out[:, lag : lag + 5000], audio[:, :5000])]
     assert len(delays) == 1, "sound comes out as it went in, later by the latency"
     assert np.array_equal(out[:, delays[0] :], audio[:, : out.shape[1] - delays[0]])
+
+
+READ = """
+import sys, json, numpy as np, dawdreamer
+engine = dawdreamer.RenderEngine(48_000, 512)
+bridge = engine.make_plugin_processor("bridge", sys.argv[1])
+for level in map(float, sys.argv[2:]):
+    noise = level * np.random.default_rng(0).choice([-1, 1], (1, 3 * 48_000)).repeat(2, 0)
+    source = engine.make_playback_processor("source", noise.astype(np.float32))
+    engine.load_graph([(source, []), (bridge, ["source"])])
+    engine.render(2.0)
+    print(json.dumps({p["name"]: p["text"] for p in bridge.get_parameters_description()}))
+"""
+
+
+def test_output_parameters_follow_what_is_heard():
+    """By their texts; as numbers DawDreamer gives what it automates itself."""
+    if importlib.util.find_spec("dawdreamer") is None:
+        pytest.skip("dawdreamer is not installed here")
+    with native.sidecar("tests.plugin.serving"):
+        words = [sys.executable, "-c", READ, native.built("vst3"), "0.25", "0.5"]
+        done = subprocess.run(words, check=True, timeout=120, capture_output=True, text=True)
+    soft, loud = map(json.loads, done.stdout.splitlines())
+    assert soft["Connected"] == loud["Connected"] == "on" and soft["Preset status"] == "as asked"
+    assert (soft["Dynamics"], loud["Dynamics"]) == ("0.25", "0.50")
+    assert float(soft["Velocity"]) > 0 and int(loud["Sounding"]) in (0, 1)

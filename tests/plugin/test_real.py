@@ -6,7 +6,6 @@ import time
 from contextlib import contextmanager
 
 import numpy as np
-import pytest
 
 from bridge.presets import load
 from bridge.sidecar.settings import ServeSettings
@@ -30,7 +29,6 @@ def real_sidecar():
         sidecar.stop()
 
 
-@pytest.mark.slow
 def test_a_recording_through_the_plugin_gives_the_notes_of_bounce(tmp_path):
     wav = tmp_path / "prelude.wav"
     render(native.ROOT / "tests" / "golden" / "prelude.mid", wav)
