@@ -366,17 +366,24 @@ def train_piano(
 @click.option("--data", type=FOLDER, required=True, help="Folder with the validation recordings.")
 @click.option("out", "-o", "--out", type=FILE, required=True, help="The weights: a .safetensors file.")
 @click.option("--config", default="light", metavar="NAME", help="Which network was trained.")
-def train_export(work: Path, data: Path, out: Path, config: str) -> None:
+@click.option("--mean-with", metavar="NAME|FILE", help="Weights; the mean of both is stored.")
+def train_export(work: Path, data: Path, out: Path, config: str, mean_with: str | None) -> None:
     """Average, calibrate and store the weights of the run in the folder WORK.
 
     Example: dawbridge train export run --data data -o my-piano.safetensors
     """
     from inference.piano.config import CONFIGS
     from inference.piano.export import describe, export
+    from inference.weights import WeightsError
 
     check_export(config, CONFIGS, work, out, "piano")
     use_threads(1)
-    output.talk(describe(export(work, data, out, config)))
+    try:
+        output.talk(describe(export(work, data, out, config, mean_with=mean_with)))
+    except (ValueError, WeightsError) as error:
+        if mean_with is None:
+            raise
+        raise UsageError(f"there is no mean with {mean_with!r}", why=str(error)) from error
     output.data(str(out))
 
 

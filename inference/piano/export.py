@@ -63,13 +63,24 @@ class Calibration:
 
 
 def export(
-    folder: Path, data: Path, out: Path, config: str = "light", processes: int = 2
+    folder: Path,
+    data: Path,
+    out: Path,
+    config: str = "light",
+    processes: int = 2,
+    mean_with: str | None = None,
 ) -> dict[int, Calibration]:
     """Write the averaged weights of a run's checkpoint as `out` (safetensors, half precision).
 
     Thresholds are chosen for each delay, on `maps/software/validation` only, with the weights as
     rounded. Returns them by delay in samples. Velocity is read anew where the run's data is still there.
+    `mean_with` names weights, such as those that the run began from: the mean of both is written.
+
+    Raises:
+        ValueError: these weights are of another shape.
+        WeightsError: there are none of that name.
     """
+    other = None if mean_with is None else weights.read(mean_with)
     state = torch.load(folder / "checkpoint.pt", weights_only=True)
     network = PianoNetwork(CONFIGS[config])
     begin_from(network, state["average"])
@@ -79,9 +90,11 @@ def export(
         refit_touch(network, open_recordings(folder)[::2])  # three numbers per delay; half is plenty
     else:
         log.warning("velocity is not read anew: %s holds no data", folder)
+    tensors = network.state_dict()
+    if other is not None:
+        tensors = _mean(tensors, other)
     tensors = {
-        name: value.half().float() if value.is_floating_point() else value
-        for name, value in network.state_dict().items()
+        name: value.half().float() if value.is_floating_point() else value for name, value in tensors.items()
     }
     network.load_state_dict(tensors)
     recordings = sorted((data / "maps" / "software" / "validation").glob("*.ogg"))
@@ -99,6 +112,16 @@ def export(
     weights.write(out, tensors, metadata)
     weights.record(out)
     return calibrations
+
+
+def _mean(own: Mapping[str, Tensor], other: weights.Stored) -> dict[str, Tensor]:
+    shapes = ({name: value.shape for name, value in tensors.items()} for tensors in (own, other.tensors))
+    if next(shapes) != next(shapes):
+        raise ValueError(f"{other.path.name} is of {other.metadata.get('config', 'another system')!r}")
+    return {
+        name: (value + other.tensors[name]) / 2 if value.is_floating_point() else value
+        for name, value in own.items()
+    }
 
 
 def calibrate(network: PianoNetwork, recordings: Sequence[Path], chosen: int = 0) -> Calibration:

@@ -7,6 +7,7 @@ import pytest
 import torch
 from pedalboard.io import AudioFile
 
+from bridge import cli
 from inference import weights
 from inference.piano import load
 from inference.piano.config import CONFIGS
@@ -53,3 +54,21 @@ def test_every_delay_is_calibrated_and_can_be_asked_for(exported, small):
     assert load(str(out)).network.chosen == 0
     with pytest.raises(ValueError, match="at least"):
         load(str(out), decision_ms=1)
+
+
+def test_the_mean_with_other_weights(exported, tmp_path, capsys):
+    """Of half of the own ones and half of the others; others must be of the same shape."""
+    plain = weights.read(str(exported[0]))
+    other = {n: value + value.is_floating_point() for n, value in plain.tensors.items()}
+    weights.write(tmp_path / "other.safetensors", other, plain.metadata)
+    command = ["train", "export", str(tmp_path / "run"), "--data", str(tmp_path / "data")]
+    command += ["-o", str(tmp_path / "mean.safetensors"), "--mean-with"]
+    assert cli.run([*command, str(tmp_path / "other.safetensors")]) == 0
+    for name, value in weights.read(str(tmp_path / "mean.safetensors")).tensors.items():
+        expected = plain.tensors[name] + 0.5 * value.is_floating_point()
+        assert torch.allclose(value.float(), expected.float(), rtol=2e-3, atol=2e-3), name
+    (tmp_path / "mean.safetensors").unlink()
+    assert cli.run([*command, "rhythm"]) == 2
+    assert cli.run([*command, "nothing"]) == 2
+    assert "there is no mean with 'nothing'" in capsys.readouterr().err
+    assert not (tmp_path / "mean.safetensors").exists()
