@@ -355,21 +355,10 @@ def ablate_performance(data: Path, work: Path, steps: int, samples: int, json_ou
 
     Example: dawbridge train ablate-performance --data data --work ablations
     """
-    from dataclasses import asdict
-
+    from bridge.commands.training import print_variants
     from inference.performance.ablate import ablate, table
 
-    if not data.is_dir():
-        raise InputError(f"there is no folder {data}", remedy="Give the folder of the training data")
-    use_threads(1)
-    try:
-        rows = ablate(data, work, steps, samples, output.talk)
-    except FileNotFoundError as error:
-        raise InputError("there is nothing to learn from", why=str(error)) from error
-    if json_output:
-        output.as_json([asdict(row) for row in rows])
-    else:
-        output.data(table(rows))
+    print_variants(data, lambda: ablate(data, work, steps, samples, output.talk), table, json_output)
 
 
 def evaluate_performance(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -250,7 +250,7 @@ def _print_played(found: list[PlayedScores], json_output: bool) -> None:
 
 
 def _plots(notes: object, out: Path) -> None:
-    from typing import Any, cast
+    from typing import cast
 
     from bridge.studio.report import piano_roll
     from inference.events import Note
@@ -380,9 +380,7 @@ def train_export(work: Path, data: Path, out: Path, config: str, mean_with: str 
     use_threads(1)
     try:
         output.talk(describe(export(work, data, out, config, mean_with=mean_with)))
-    except (ValueError, WeightsError) as error:
-        if mean_with is None:
-            raise
+    except WeightsError as error:
         raise UsageError(f"there is no mean with {mean_with!r}", why=str(error)) from error
     output.data(str(out))
 
@@ -400,18 +398,25 @@ def train_ablate(data: Path, work: Path, steps: int, json_output: bool) -> None:
 
     Example: dawbridge train ablate --data data --work ablations
     """
-    from dataclasses import asdict
-
     from inference.piano.ablate import ablate, table
+
+    print_variants(data, lambda: ablate(data, work, steps, output.talk), table, json_output)
+
+
+def print_variants(
+    data: Path, rows: Callable[[], list[Any]], table: Callable[[list[Any]], str], json_output: bool
+) -> None:
+    """Train and measure variants on what the folder `data` holds, and print a row for each."""
+    from dataclasses import asdict
 
     if not data.is_dir():
         raise InputError(f"there is no folder {data}", remedy="Give the folder of the training data")
     use_threads(1)
     try:
-        rows = ablate(data, work, steps, output.talk)
+        found = rows()
     except FileNotFoundError as error:
         raise InputError("there is nothing to learn from", why=str(error)) from error
     if json_output:
-        output.as_json([asdict(row) for row in rows])
+        output.as_json([asdict(row) for row in found])
     else:
-        output.data(table(rows))
+        output.data(table(found))

@@ -120,6 +120,7 @@ def _compile_shell(source: Path, name: str, framework: Path, scratch: Path) -> P
 
 def _link(library: Path, objects: list[Path], symbols: Path, zeromq: Path) -> None:
     """A library that needs nothing but the C and math library, and shows nothing but its factory."""
+    kind = ["-shared", "-fPIC", *OPTIMISED]
     static = [
         "-static-libgcc",
         "-static-libstdc++",
@@ -134,10 +135,7 @@ def _link(library: Path, objects: list[Path], symbols: Path, zeromq: Path) -> No
         "-ldl",
         "-lm",
     ]
-    command: list[str | Path] = [
-        *(toolchain.compiler(), "-shared", "-fPIC", *OPTIMISED, *static, *sober),
-        *(*objects, *libraries),
-    ]
+    command: list[str | Path] = [toolchain.compiler(), *kind, *static, *sober, *objects, *libraries]
     toolchain.run([*command, "-o", library])
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 from inference.performance.playing import PLAYED_SIZES
 from inference.performance.words import EXTRA_SIZES, SCORE_SIZES
@@ -139,26 +140,23 @@ COMPOUND_WORD_WRITER = replace(
     lags=(),
 )
 """A Compound Word transformer (arXiv 2101.02402) of as many parameters, to be measured against."""
+
+
+def _without(name: str, **parts: Any) -> XmvaeConfig:
+    return replace(LIGHT, name=name, **parts, composing=replace(BAR_WRITER, name=f"{name}-writer", **parts))
+
+
 CONFIGS = {
     config.name: config
     for config in (
         XMVAE,
         LIGHT,
         replace(LIGHT, name="bars", composing=BAR_WRITER),
-        replace(
-            LIGHT,
-            name="bars-no-beats",
-            beat_attention=False,
-            composing=replace(BAR_WRITER, name="bar-writer-no-beats", beat_attention=False),
-        ),
-        replace(
-            LIGHT,
-            name="bars-no-words",
-            word_decoder=False,
-            composing=replace(BAR_WRITER, name="bar-writer-no-words", word_decoder=False),
-        ),
+        _without("bars-no-beats", beat_attention=False),
+        _without("bars-no-words", word_decoder=False),
         replace(LIGHT, name="compound-word", composing=COMPOUND_WORD_WRITER),
     )
 }
 ABLATIONS = ("bars", "bars-no-beats", "bars-no-words", "compound-word")
-"""What is compared: what is shipped, without attention within beats, without the decoder along sub-tokens."""
+"""What is compared: what is shipped, without attention within beats, without the decoder along
+sub-tokens, and a Compound Word transformer."""

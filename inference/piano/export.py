@@ -77,13 +77,12 @@ def export(
     `mean_with` names weights, such as those that the run began from: the mean of both is written.
 
     Raises:
-        ValueError: these weights are of another shape.
-        WeightsError: there are none of that name.
+        WeightsError: there are no such weights, or they are of another shape.
     """
-    other = None if mean_with is None else weights.read(mean_with)
     state = torch.load(folder / "checkpoint.pt", weights_only=True)
     network = PianoNetwork(CONFIGS[config])
     begin_from(network, state["average"])
+    other = None if mean_with is None else _alike(network, mean_with)
     if (folder / "banks.npz").exists():
         mix = diet(folder, data, network, REFIT_MIX, REFIT_SEED, modelled=0.0)
         refit_velocity(network, islice(mix, REFIT_BATCHES), RefitConfig())
@@ -92,7 +91,10 @@ def export(
         log.warning("velocity is not read anew: %s holds no data", folder)
     tensors = network.state_dict()
     if other is not None:
-        tensors = _mean(tensors, other)
+        tensors = {
+            name: (value + other[name]) / 2 if value.is_floating_point() else value
+            for name, value in tensors.items()
+        }
     tensors = {
         name: value.half().float() if value.is_floating_point() else value for name, value in tensors.items()
     }
@@ -114,14 +116,17 @@ def export(
     return calibrations
 
 
-def _mean(own: Mapping[str, Tensor], other: weights.Stored) -> dict[str, Tensor]:
-    shapes = ({name: value.shape for name, value in tensors.items()} for tensors in (own, other.tensors))
-    if next(shapes) != next(shapes):
-        raise ValueError(f"{other.path.name} is of {other.metadata.get('config', 'another system')!r}")
-    return {
-        name: (value + other.tensors[name]) / 2 if value.is_floating_point() else value
-        for name, value in own.items()
-    }
+def _alike(network: PianoNetwork, name: str) -> dict[str, Tensor]:
+    """Stored weights of the network's shape."""
+    stored = weights.read(name)
+    wanted, given = (
+        {key: value.shape for key, value in tensors.items()}
+        for tensors in (network.state_dict(), stored.tensors)
+    )
+    if wanted != given:
+        theirs = stored.metadata.get("config", "another system")
+        raise weights.WeightsError(f"{stored.path.name} is of {theirs!r}, not of {network.config.name!r}")
+    return stored.tensors
 
 
 def calibrate(network: PianoNetwork, recordings: Sequence[Path], chosen: int = 0) -> Calibration:

@@ -20,7 +20,7 @@ URI = "urn:dawbridge:plugin"
 def need(*programs: str) -> None:
     for program in programs:
         if shutil.which(program) is None:
-            pytest.skip(f"{program} is not installed here")
+            pytest.skip(f"{program} is not installed here; install jackd2, jalv, lv2-dev and sordi")
 
 
 def test_the_description_is_valid():
