@@ -19,6 +19,7 @@ from nnAudio import librosa_functions
 from torch import Tensor, nn
 
 from inference.streaming import Streaming
+from inference.tuning import FollowConfig, bins_off, follow, tells
 
 S = TypeVar("S")
 _LOG_PER_DB = math.log(10) / 20
@@ -156,13 +157,18 @@ class LogFrequencyConfig:
     highest: int = 118
     narrowest_hz: float = 9.0
     level: LevelConfig = field(default_factory=LevelConfig)
+    tuning: FollowConfig = field(default_factory=FollowConfig)
 
 
 class Levelled(NamedTuple):
-    """Samples that coming frames still need, and the logarithm of the largest so far, `(batch,)`."""
+    """What is carried: samples for coming frames, the logarithm of the largest so far, the tuning.
+
+    `(batch, samples)`, `(batch,)`, and `(batch, 2)` of `inference.tuning.follow`.
+    """
 
     samples: Tensor
     peak: Tensor
+    tuning: Tensor
 
 
 class LogFrequencySpectrogram(Framed[Levelled]):
@@ -170,7 +176,8 @@ class LogFrequencySpectrogram(Framed[Levelled]):
 
     Bins count thirds of a semitone from MIDI pitch `lowest`; the middle one of each three is
     centred on the pitch. Magnitudes are relative to the loudest that was heard so far, so that a
-    quiet recording looks like a loud one, and its soft passages still look soft.
+    quiet recording looks like a loud one, and its soft passages still look soft. An instrument that is
+    out of tune by about a bin is seen a bin beside, so that it looks like one nearly in tune.
     """
 
     def __init__(self, config: LogFrequencyConfig) -> None:
@@ -182,11 +189,17 @@ class LogFrequencySpectrogram(Framed[Levelled]):
             taper = _hann(window).float()
             self.register_buffer(f"taper{index}", taper / taper.sum() * 512, persistent=False)
         self.filters = FilterBank([_triangles(config, window) for window in config.windows])
+        pitches = range(config.lowest, config.highest + 1)
+        telling = torch.from_numpy(tells(config.tuning, pitches, config.per_semitone))
+        self.register_buffer("telling", telling, persistent=False)
+        self.telling: Tensor
+        self.frame_s = config.hop / config.rate
         self.fading = config.level.fading_db_per_minute / 60 * config.hop / config.rate * _LOG_PER_DB
 
     def init_state(self, batch: int) -> Levelled:
         samples = self._no_samples(batch)
-        return Levelled(samples, samples.new_full((batch,), math.log(self.config.level.assumed)))
+        peak = samples.new_full((batch,), math.log(self.config.level.assumed))
+        return Levelled(samples, peak, samples.new_zeros(batch, 2))
 
     def step(self, x: Tensor, state: Levelled) -> tuple[Tensor, Levelled]:
         features, _, state = self.listen(x, state)
@@ -201,12 +214,15 @@ class LogFrequencySpectrogram(Framed[Levelled]):
         newest = frames.narrow(2, self.window - self.hop, self.hop)
         peaks = self._peaks(newest, state.peak)
         gain = self.config.level.target / peaks.exp().clamp(min=self.config.level.quietest)
-        features = self._scaled(self._magnitude(frames) * gain.unsqueeze(2))
+        energy = self._magnitude(frames) * gain.unsqueeze(2)
+        told = energy[..., : self.bins].square() @ self.telling  # the first window is the longest
+        tuning = follow(told, state.tuning, self.config.tuning, self.frame_s)
+        features = beside(self._scaled(energy), bins_off(tuning, self.config.tuning, self.frame_s))
         power = newest.square().mean(-1) * gain.square()
-        told = torch.stack([power, gain.log()], -1)
+        level = torch.stack([power, gain.log()], -1)
         if not count:
-            return features[:, :0], told[:, :0], Levelled(left, state.peak)
-        return features, told, Levelled(left, peaks.select(1, -1))
+            return features[:, :0], level[:, :0], state._replace(samples=left)
+        return features, level, Levelled(left, peaks.select(1, -1), tuning.select(1, -1))
 
     def at_its_level(self, x: Tensor) -> Tensor:
         frames, count, _ = self._cut(x, self._no_samples(len(x)))
@@ -238,6 +254,14 @@ class LogFrequencySpectrogram(Framed[Levelled]):
         taper = self.get_buffer(f"taper{index}")
         spectrum: Tensor = torch.fft.rfft(frames[..., -len(taper) :] * taper)
         return spectrum
+
+
+def beside(features: Tensor, bins: Tensor) -> Tensor:
+    """Features `(batch, frames, windows, bins)` seen up to a bin higher or lower, `(batch, frames)`."""
+    higher = torch.cat([features[..., 1:], features[..., -1:]], -1) - features
+    lower = torch.cat([features[..., :1], features[..., :-1]], -1) - features
+    up, down = (part[..., None, None] for part in (bins.clamp(min=0), (-bins).clamp(min=0)))
+    return features + up * higher + down * lower
 
 
 class FilterBank(nn.Module):

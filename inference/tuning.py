@@ -1,4 +1,7 @@
-"""Where the A of a recording lies: what an instrument that is not at 440 Hz needs to be heard right."""
+"""Where the A of an instrument lies: what one that is not at 440 Hz needs to be heard right.
+
+Twice: of a recording, exactly, before it is heard; and of a stream, roughly, while it is.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,9 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 WINDOW_S, HOP_S = 0.512, 0.256
 LOWEST_HZ, HIGHEST_HZ = 110.0, 1000.0
@@ -50,3 +55,60 @@ def estimate(audio: NDArray[np.float32], rate: int) -> Tuning:
     weights = spectrum[frame, place + low]
     mean = (weights * np.exp(2j * np.pi * 12 * np.log2(peaks / 440))).sum() / weights.sum()
     return Tuning(float(440 * 2 ** (np.angle(mean) / (2 * np.pi * 12))), float(abs(mean)))
+
+
+@dataclass(frozen=True)
+class FollowConfig:
+    """How the tuning of a stream is followed, and when something is done about it."""
+
+    lowest: int = 60
+    """MIDI pitch from which strong bins tell: strings below have their semitones too close together."""
+    highest: int = 92
+    enough: float = 1.0
+    """Of the power of a frame's bins: with this much it counts half as much as a loud one."""
+    prior_s: float = 0.5
+    """Being in tune is believed as if it had been heard for so long, by peaks that agree entirely."""
+    memory_s: float = 60.0
+    """Of sound; silence changes nothing."""
+    from_cents: float = 15.0
+    """A piano that is off by no more is heard as it is,"""
+    until_cents: float = 21.0
+    """one that is off by as much is heard a bin beside: these are not far from half a bin."""
+
+
+def tells(config: FollowConfig, pitches: range, per_semitone: int) -> NDArray[np.float32]:
+    """What each bin of a logarithmic spectrum tells of the tuning, `(bins, 3)`.
+
+    Powers times this are, summed, the pull towards sharp as a complex number, whose angle is a whole
+    turn per semitone, and the power that counts.
+    """
+    place = np.arange(len(pitches) * per_semitone)
+    turn = 2j * np.pi * (place % per_semitone - (per_semitone - 1) / 2) / per_semitone
+    pitch = pitches.start + place // per_semitone
+    counts = (pitch >= config.lowest) & (pitch < config.highest)
+    pull = np.exp(turn) * counts
+    return np.stack([pull.real, pull.imag, counts], 1).astype(np.float32)
+
+
+def follow(told: Tensor, before: Tensor, config: FollowConfig, frame_s: float) -> Tensor:
+    """The pull remembered at each frame `(batch, frames, 2)`, from sums `(batch, frames, 3)` of `tells`.
+
+    Args:
+        told: of the powers of each frame.
+        before: what was remembered before, `(batch, 2)`, at first zeros.
+        config: how.
+        frame_s: seconds from frame to frame.
+    """
+    share = 1 / (told[..., 2:] + config.enough)
+    heard = told[..., 2:] * share * (frame_s / config.memory_s)
+    forgotten = heard.cumsum(1)  # logarithm of what is left since the beginning
+    pulls = (told[..., :2] * share * forgotten.exp()).cumsum(1) + before.unsqueeze(1)
+    return pulls * (-forgotten).exp()
+
+
+def bins_off(pull: Tensor, config: FollowConfig, frame_s: float) -> Tensor:
+    """By which part of a bin the instrument is heard higher (if flat: lower), `(...)`, -1 to 1."""
+    turn = torch.atan2(pull[..., 1], pull[..., 0] + config.prior_s / frame_s)
+    cents = turn * (100 / (2 * math.pi))
+    over = (cents.abs() - config.from_cents) / (config.until_cents - config.from_cents)
+    return cents.sign() * over.clamp(0, 1)

@@ -16,8 +16,6 @@ RATE = 4_000
 """Enough for the frequencies that tell."""
 SURE = 0.35
 """How well the peaks of a recording must agree on its tuning; see `inference.tuning`."""
-HEARD_ANYWAY_CENTS = 20
-"""A piano that is off by less is heard nearly as well as one in tune."""
 
 
 def choose_tuning(
@@ -32,16 +30,12 @@ def choose_tuning(
         find: take what the recording says, if it says so clearly.
     """
     told = preset.system.tuning_hz
-    if told != 440 and not find:
+    if not find:
         return told, []
     found = estimate(*_beginning(path, channels))
     if found.agreement < SURE:
-        return told, ["its tuning is not clear; heard as the preset says"] if find else []
-    if find:
-        return min(max(found.a4_hz, 380.0), 500.0), []
-    if abs(found.cents) > HEARD_ANYWAY_CENTS:
-        return told, [f"its A lies at {found.a4_hz:.0f} Hz: try --tuning auto"]
-    return told, []
+        return told, ["its tuning is not clear; heard as the preset says"]
+    return min(max(found.a4_hz, 380.0), 500.0), []
 
 
 def _beginning(path: Path, channels: tuple[int, ...] | None) -> tuple[np.ndarray, int]:

@@ -10,6 +10,7 @@ trained runs in them. One is for heads without hindsight, one for the heads of t
 
 from __future__ import annotations
 
+import math
 from dataclasses import fields
 from typing import Any, Self
 
@@ -63,10 +64,10 @@ class Frame:
 
     def __call__(self, audio: Tensor, state: Tensors) -> tuple[Tensor, Tensors]:
         """A hop `(batch, samples)` to what the decoder sees, `(batch, 1, 6, 88)`, and the state after."""
-        samples, peak, *rest = (leaf.numpy() for leaf in state)
-        features, level, samples, peak = self._ear.listen(audio.numpy(), samples, peak)
+        samples, peak, tuning, *rest = (leaf.numpy() for leaf in state)
+        features, level, *known = self._ear.listen(audio.numpy(), samples, peak, tuning)
         found, *rest = self._session.run(None, dict(zip(self._names, (features, level, *rest), strict=True)))
-        return torch.from_numpy(found), tuple(map(torch.from_numpy, (samples, peak, *rest)))
+        return torch.from_numpy(found), tuple(map(torch.from_numpy, (*known, *rest)))
 
 
 class _Ear:
@@ -74,13 +75,14 @@ class _Ear:
 
     def __init__(self, front: LogFrequencySpectrogram) -> None:
         self.level, self.fading, self.hop = front.config.level, front.fading, front.hop
+        self.tuning, self.frame_s, self.telling = front.config.tuning, front.frame_s, front.telling.numpy()
         self.shape = (-1, 1, front.channels, front.bins)
         self.tapers = [front.get_buffer(f"taper{index}").numpy() for index in range(front.channels)]
         bank = front.filters
         self.first, self.touched, self.weights = (b.numpy() for b in (bank.first, bank.touched, bank.weights))
 
-    def listen(self, audio: Array, carried: Array, peak: Array) -> tuple[Array, Array, Array, Array]:
-        """Features `(batch, 1, windows, bins)`, loudness `(batch, 1, 2)`, samples and peaks to carry."""
+    def listen(self, audio: Array, carried: Array, peak: Array, tuning: Array) -> tuple[Array, ...]:
+        """Features `(batch, 1, windows, bins)`, loudness `(batch, 1, 2)`; samples, peak, tuning to carry."""
         joined = np.concatenate([carried, audio], 1)
         loudest = np.abs(audio).max(1)
         faded = np.where(loudest > self.level.quietest / 10, peak - np.float32(self.fading), peak)
@@ -92,8 +94,38 @@ class _Ear:
         magnitude = np.sqrt(parts[:, ::2] + parts[:, 1::2])
         energy = np.add.reduceat(magnitude[:, self.touched] * self.weights, self.first, 1) * gain[:, None]
         features = np.log(energy + np.float32(1e-3)) * np.float32(0.3) + np.float32(0.6)
+        features = features.reshape(self.shape)
+        told = np.square(energy[:, : features.shape[-1]]) @ self.telling
+        tuning, bins = self._off(told, tuning)
+        if any(bins):
+            features = _beside(features, np.array(bins, np.float32)[:, None, None, None])
         level = np.stack([np.square(audio).mean(1) * np.square(gain), np.log(gain)], 1)
-        return features.reshape(self.shape), level[:, None], joined[:, self.hop :], peak
+        return features, level[:, None], joined[:, self.hop :], peak, tuning
+
+    def _off(self, told: Array, before: Array) -> tuple[Array, list[float]]:
+        """`follow` and `bins_off`: what is remembered, `(batch, 2)`, and bins of each row.
+
+        Number by number: a live batch is so small that calls are what costs.
+        """
+        config, after, bins = self.tuning, [], []
+        for (sharp, across, power), (x, y) in zip(told.tolist(), before.tolist(), strict=True):
+            share = 1 / (power + config.enough)
+            kept = math.exp(-power * share * self.frame_s / config.memory_s)
+            x, y = sharp * share + x * kept, across * share + y * kept
+            cents = math.atan2(y, x + config.prior_s / self.frame_s) * 100 / (2 * math.pi)
+            over = (abs(cents) - config.from_cents) / (config.until_cents - config.from_cents)
+            after.append((x, y))
+            bins.append(math.copysign(min(max(over, 0.0), 1.0), cents))
+        return np.array(after, np.float32), bins
+
+
+def _beside(features: Array, bins: Array) -> Array:
+    higher = np.concatenate([features[..., 1:], features[..., -1:]], -1) - features
+    lower = np.concatenate([features[..., :1], features[..., :-1]], -1) - features
+    up: Array = np.maximum(bins, np.float32(0))
+    down: Array = np.maximum(-bins, np.float32(0))
+    seen: Array = features + up * higher + down * lower
+    return seen
 
 
 class FrameNet(nn.Module):

@@ -12,6 +12,7 @@ from inference.features import (
     MelSpectrogram,
 )
 from inference.streaming import verify_streaming
+from inference.tuning import FollowConfig, bins_off
 
 torch.set_num_threads(1)
 
@@ -154,3 +155,61 @@ def test_a_peak_fades_from_memory():
     assert state.peak.exp().item() == pytest.approx(0.9 * 10 ** (-10 / 20), rel=0.01), "10 dB in a second"
     _, state = front.step(rest, state)
     assert state.peak.exp().item() == pytest.approx(0.1, rel=0.01), "never below what sounds"
+
+
+def chords(cents: float, seconds: int = 8) -> torch.Tensor:
+    """Two streams of chords that change each second, so many cents sharp."""
+    time = torch.arange(16_000) / 16_000
+    keys = [[(60, 64, 67), (65, 69, 72), (62, 67, 71), (60, 64, 72)][n % 4] for n in range(seconds)]
+    hz = [[440 * 2 ** ((key - 69) / 12 + cents / 1200) for key in chord] for chord in keys]
+    second = [sum(torch.sin(2 * torch.pi * f * time) for f in chord) * torch.exp(-2 * time) for chord in hz]
+    return 0.2 * torch.cat(second)[None].expand(2, -1)
+
+
+@pytest.mark.parametrize("cents", (-40, -30, 30, 40))
+def test_an_instrument_out_of_tune_soon_looks_like_one_in_tune(cents):
+    front, x = LogFrequencySpectrogram(LogFrequencyConfig()), chords(cents)
+    thirds = [features[:, 100:, 0].argmax(-1) % 3 for features in (front(x), front.at_its_level(x))]
+    assert (thirds[0] == 1).float().mean() > 0.95, "the middle ones, after two seconds"
+    assert (thirds[1] == (0 if cents < 0 else 2)).float().mean() > 0.95
+
+
+@pytest.mark.parametrize("cents", (-12, 0, 12))
+def test_one_that_is_nearly_in_tune_is_seen_as_it_is(cents):
+    deaf = LogFrequencySpectrogram(LogFrequencyConfig(tuning=FollowConfig(prior_s=1e9)))
+    x = chords(cents)
+    assert torch.equal(LogFrequencySpectrogram(LogFrequencyConfig())(x), deaf(x))
+
+
+def test_noise_has_no_tuning():
+    front = LogFrequencySpectrogram(LogFrequencyConfig())
+    hiss = 0.3 * noise(16_000 * 30, torch.Generator().manual_seed(0))
+    state = front.init_state(2)
+    for second in hiss.split(16_000, 1):
+        _, state = front.step(second, state)
+        assert not bins_off(state.tuning, front.config.tuning, front.frame_s).any()
+
+
+def test_the_tuning_is_remembered_through_silence_and_followed_to_another():
+    front = LogFrequencySpectrogram(LogFrequencyConfig())
+    config = front.config.tuning
+
+    def off(audio, state):
+        state = front.step(audio, state)[1]
+        return bins_off(state.tuning, config, front.frame_s).tolist(), state
+
+    flat, state = off(chords(-40), front.init_state(2))
+    quiet, state = off(torch.zeros(2, 16_000 * 60), state)
+    back, _ = off(chords(0, 60), state)
+    assert flat == quiet == [-1, -1] and back == [0, 0]
+
+
+def test_the_tuning_does_not_depend_on_how_the_audio_is_cut():
+    front, x = LogFrequencySpectrogram(LogFrequencyConfig()), chords(-40)
+    random, at, state, parts = np.random.default_rng(0), 0, front.init_state(2), []
+    while at < x.shape[1]:
+        size = int(random.integers(1, 60)) * front.hop
+        features, state = front.step(x[:, at : at + size], state)
+        parts.append(features)
+        at += size
+    assert torch.allclose(torch.cat(parts, 1), front(x), atol=1e-4)
