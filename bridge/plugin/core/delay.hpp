@@ -5,6 +5,8 @@
 #include <cstring>
 #include <vector>
 
+#include "fetch.hpp"
+
 namespace dawbridge {
 
 class Delay {
@@ -17,6 +19,11 @@ public:
     }
 
     size_t length() const noexcept { return length_; }
+
+    // `count` samples are near.
+    void expect(size_t count) const noexcept {
+        for (const auto& line : lines_) fetch(line.data() + at_, std::min(count, length_ - at_));
+    }
 
     void process(const float* const* in, float* const* out, size_t count) noexcept {
         size_t at = at_;

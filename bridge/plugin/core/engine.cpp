@@ -121,6 +121,13 @@ Status Engine::status() const noexcept {
 void Engine::process(const float* const* in, float* const* out, uint32_t samples, const Transport& transport,
                      bool offline, bool bypassed, Output& output) noexcept {
     offline_ = offline;
+    if (port_) {
+        port_->heads.expect();
+        port_->audio.expect(samples);
+        port_->cues.expect();
+        fetch(&port_->state);
+    }
+    delay_.expect(samples);
     schedule_.settle(output);
     if (port_) {
         if (offline != session_offline_) {

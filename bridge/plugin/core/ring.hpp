@@ -11,6 +11,8 @@
 #include <cstring>
 #include <vector>
 
+#include "fetch.hpp"
+
 namespace dawbridge {
 
 // Fixed slots. `size` must be a power of two.
@@ -32,6 +34,13 @@ public:
     // Writer: whether `push` would succeed.
     bool room() const noexcept {
         return tail_.load(std::memory_order_relaxed) - head_.load(std::memory_order_acquire) <= mask_;
+    }
+
+    // Either side, of a ring that is mostly empty: the next slot is near.
+    void expect() const noexcept {
+        fetch(&head_);
+        fetch(&tail_);
+        fetch(slots_.data());
     }
 
     // Reader: the slot `ahead` of the oldest, or null.
@@ -82,6 +91,13 @@ public:
         mean(pair, offset, &samples_[at], first);
         mean(pair, offset + first, &samples_[0], count - first);
         tail_.store(tail + count, std::memory_order_release);
+    }
+
+    // Writer, of a ring that is mostly empty: `count` samples are near.
+    void expect(size_t count) const noexcept {
+        fetch(&head_);
+        fetch(&tail_);
+        fetch(samples_.data(), std::min(count, size_));
     }
 
     // Reader: take `count` samples that were written, more than none, planar: channel after channel, `stride` apart.
