@@ -109,7 +109,7 @@ def export(
     metadata = {
         "config": config,
         "thresholds": json.dumps({delay: found.thresholds() for delay, found in calibrations.items()}),
-        "training": json.dumps({**state["progress"], **state["config"]}),
+        "training": json.dumps({**state["config"], **state["progress"]}),
     }
     weights.write(out, tensors, metadata)
     weights.record(out)

@@ -104,7 +104,7 @@ def export(
         **({"noted": STRUCK_CONFIG} if struck else {}),
         **{name: str(getattr(settings, name)) for name in TUNED},
         **{f"dynamics_{name}": str(value) for name, value in asdict(DynamicsSettings()).items()},
-        "training": json.dumps({**state["progress"], **state["config"]}),
+        "training": json.dumps({**state["config"], **state["progress"]}),
     }
     weights.write(out, tensors, metadata)
     weights.record(out)

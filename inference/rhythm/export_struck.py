@@ -39,7 +39,7 @@ def export(
     metadata = {
         "config": config,
         **{name: str(chosen[name]) for name in (*FOLLOWED, "wait")},
-        "training": json.dumps({**state["progress"], **state["config"]}),
+        "training": json.dumps({**state["config"], **state["progress"]}),
     }
     weights.write(out, tensors, metadata)
     weights.record(out)

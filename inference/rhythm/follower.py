@@ -42,7 +42,7 @@ from inference.rhythm.struck import QuickStep, StruckNetwork, struck_frames
 Floats = NDArray[np.float64]
 _RECENT = 130
 """Frames whose logits are remembered: more than the slowest beat."""
-EARLY_FRAMES = 1.5
+EARLY_FRAMES = 0.5
 """By which the network, which may be three frames off, answers too early on performances."""
 _NEAR_S = 0.05
 """A beat lies on the notes that are this near to where it was expected."""

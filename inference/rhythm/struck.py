@@ -58,7 +58,7 @@ class StruckConfig:
         return sum(self.dilations)
 
 
-LIVE = StruckConfig()
+LIVE = StruckConfig(channels=96, depth=10, again=(1, 4, 16, 64, 256))
 WHOLE = StruckConfig(
     "struck-whole", channels=96, depth=10, again=(1, 4, 16, 64, 256, 1024), behind=0, causal=False
 )

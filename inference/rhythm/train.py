@@ -118,17 +118,9 @@ def fit_noted_dynamics(settings: RhythmRun) -> None:
 
 
 def _struck_run(settings: RhythmRun) -> train_struck.StruckRun:
-    loop = replace(train_struck.DEFAULT_LOOP, minutes=settings.struck_minutes, learning_rate=2e-3)
-    return train_struck.StruckRun(
-        settings.data,
-        settings.folder / STRUCK_FOLDER,
-        STRUCK_CONFIG,
-        settings.seed,
-        loop,
-        train_counting.SPOIL,
-        batch=4,
-        pop=0.06,
-    )
+    loop = replace(train_struck.DEFAULT_LOOP, minutes=settings.struck_minutes)
+    folder = settings.folder / STRUCK_FOLDER
+    return train_struck.StruckRun(settings.data, folder, STRUCK_CONFIG, settings.seed, loop)
 
 
 def open_mix(settings: RhythmRun, network: RhythmNetwork) -> Mix:

@@ -16,7 +16,7 @@ from inference.rhythm.train_struck import Piece, SpoilConfig, spoilt
 from inference.training.beats import BeatTable
 from inference.training.notes import NoteTable
 
-SPOIL = SpoilConfig(slowest=0.85, fastest=1.18)
+SPOIL = SpoilConfig()
 """In quite another tempo, music would be counted in another way."""
 _LENGTHS_S = (60.0, 110.0, 240.0)
 _FEWEST_BEATS, _FEWEST_NOTES = 16, 20

@@ -21,7 +21,7 @@ from inference.training.loop import LoopConfig, Progress, train
 from inference.training.notes import NoteTable
 
 log = logging.getLogger(__name__)
-DEFAULT_LOOP = LoopConfig(minutes=20, learning_rate=3e-3, ranks=1, average_last=0.1, weight_decay=1e-3)
+DEFAULT_LOOP = LoopConfig(minutes=20, learning_rate=2e-3, ranks=1, average_last=0.1, weight_decay=1e-3)
 
 
 @dataclass(frozen=True)
@@ -32,8 +32,8 @@ class SpoilConfig:
     octaves: float = 0.12
     invented: float = 0.06
     jitter_s: float = 0.02
-    slowest: float = 0.7
-    fastest: float = 1.4
+    slowest: float = 0.85
+    fastest: float = 1.18
 
 
 @dataclass(frozen=True)
@@ -46,9 +46,9 @@ class StruckRun:
     seed: int = 1
     loop: LoopConfig = field(default_factory=lambda: DEFAULT_LOOP)
     spoil: SpoilConfig = field(default_factory=SpoilConfig)
-    batch: int = 8
+    batch: int = 4
     seconds: float = 60.0
-    pop: float = 0.1
+    pop: float = 0.06
     """Share of excerpts out of POP909."""
     every: int = 8
     """Of how many songs of POP909 one is read: they are much alike."""
