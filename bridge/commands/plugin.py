@@ -9,6 +9,7 @@ import click
 from bridge.commands import output
 from bridge.commands.group import SETTINGS, LateGroup
 from bridge.commands.options import json_option
+from bridge.errors import UsageError
 
 HERE = "bridge.commands.plugin:"
 PLUGIN = {
@@ -35,14 +36,27 @@ def plugin() -> None:
 @click.command(context_settings=SETTINGS)
 @format_option
 @click.option("--jobs", type=click.IntRange(1, 64), help="Compilers at a time; all processors if not given.")
-def build(formats: tuple[str, ...], jobs: int | None) -> None:
+@click.option(
+    "--target",
+    type=click.Choice(["linux", "windows"]),
+    default="linux",
+    show_default=True,
+    help="Where it is to run.",
+)
+def build(formats: tuple[str, ...], jobs: int | None, target: str) -> None:
     """Build the plug-in. It needs a compiler and a few Debian packages, which it names.
+
+    For Windows it is built here too, as VST3 and CLAP; copy them to where your DAW looks there.
 
     Example: dawbridge plugin build --format vst3
     """
-    from bridge.plugin.build import build as run
+    from bridge.plugin import build as linux
+    from bridge.plugin import windows
 
-    for path in run(formats or FORMATS, jobs=jobs, say=output.talk):
+    if target == "windows" and "lv2" in formats:
+        raise UsageError("there is no LV2 for Windows", remedy="Give --format vst3 or --format clap")
+    room = windows if target == "windows" else linux
+    for path in room.build(formats or room.FORMATS, jobs=jobs, say=output.talk):
         output.data(str(path))
 
 

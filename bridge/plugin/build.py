@@ -93,7 +93,7 @@ def _bundle(name: str, core: list[Path], framework: Path, zeromq: Path, scratch:
     fresh = scratch / "fresh" / bundle(name).name
     library = binary(name, fresh)
     library.parent.mkdir(parents=True, exist_ok=True)
-    objects = [_compile_shell(source, name, framework, scratch) for source in _shell_sources(framework)]
+    objects = [_compile_shell(source, name, framework, scratch) for source in shell_sources(framework)]
     _link(library, [*objects, *core], framework / "symbols" / f"{SYMBOLS[name]}.version", zeromq)
     if name == "lv2":
         _describe_lv2(library)
@@ -103,7 +103,8 @@ def _bundle(name: str, core: list[Path], framework: Path, zeromq: Path, scratch:
     return target
 
 
-def _shell_sources(framework: Path) -> tuple[Path, Path]:
+def shell_sources(framework: Path) -> tuple[Path, Path]:
+    """The sources that are compiled once for each format: ours, and the framework's."""
     return HERE / "shell" / "plugin.cpp", framework / "distrho" / "DistrhoPluginMain.cpp"
 
 

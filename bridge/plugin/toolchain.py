@@ -7,7 +7,7 @@ import os
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -83,11 +83,14 @@ def check_needs() -> None:
         )
 
 
-def run(command: Sequence[str | Path], folder: Path | None = None) -> None:
-    """Run a program of the build; its output is shown only if it fails."""
+def run(
+    command: Sequence[str | Path], folder: Path | None = None, environment: Mapping[str, str] | None = None
+) -> None:
+    """Run a program of the build, with more in its environment; its output is shown only if it fails."""
     words = [str(word) for word in command]
     log.info("%s", " ".join(words))
-    done = subprocess.run(words, cwd=folder, capture_output=True, text=True, errors="replace")
+    around = {**os.environ, **(environment or {})}
+    done = subprocess.run(words, cwd=folder, env=around, capture_output=True, text=True, errors="replace")
     if done.returncode != 0:
         raise EngineError(
             f"{words[0]} failed",
@@ -108,7 +111,7 @@ def zeromq(folder: Path, jobs: int) -> Path:
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder.parent) as scratch:
         named = os.environ.get("DAWBRIDGE_ZEROMQ")
-        source = Path(named) if named else _fetch_zeromq(Path(scratch))
+        source = Path(named) if named else fetch_source("zeromq3", Path(scratch))
         build = Path(scratch) / "build"
         options = [f"-D{name}={value}" for name, value in ZEROMQ_OPTIONS.items()]
         run(["cmake", "-S", source, "-B", build, *options])
@@ -121,11 +124,11 @@ def zeromq(folder: Path, jobs: int) -> Path:
     return folder
 
 
-def _fetch_zeromq(scratch: Path) -> Path:
-    """Unpack the source package `zeromq3`, without touching the system's package lists."""
-    lists = scratch / "lists"
-    (lists / "partial").mkdir(parents=True)
-    sources = scratch / "zeromq.sources"
+def fetch_source(package: str, scratch: Path) -> Path:
+    """Unpack a Debian source package below `scratch`, without touching the system's package lists."""
+    lists, target = scratch / "lists", scratch / package
+    (lists / "partial").mkdir(parents=True, exist_ok=True)
+    sources = scratch / "debian.sources"
     sources.write_text(_source_entries(), encoding="utf-8")
     apt = [
         "apt-get",
@@ -137,14 +140,16 @@ def _fetch_zeromq(scratch: Path) -> Path:
         "-oDir::Cache::srcpkgcache=",
     ]
     run([*apt, "update"], scratch)
-    run([*apt, "source", "--download-only", "zeromq3"], scratch)
-    description = next(scratch.glob("zeromq3_*.dsc"), None)
+    run([*apt, "source", "--download-only", package], scratch)
+    description = next(scratch.glob(f"{package}_*.dsc"), None)
     if description is None:
         raise EngineError(
-            "the source package zeromq3 did not come", remedy="Set DAWBRIDGE_ZEROMQ to its source"
+            f"the source package {package} did not come",
+            why="no Debian archive that is configured here has it",
+            remedy="Try again, or for ZeroMQ set DAWBRIDGE_ZEROMQ to its source",
         )
-    run(["dpkg-source", "-x", description, scratch / "zeromq"], scratch)
-    return scratch / "zeromq"
+    run(["dpkg-source", "-x", description, target], scratch)
+    return target
 
 
 def _source_entries() -> str:

@@ -129,18 +129,6 @@ def test_loops_and_kills_leave_nothing_sounding():
     assert all(at % 36_000 < 256 for at in panics), "the panic belongs to the block of the seam"
 
 
-def test_the_core_compiles_for_windows(tmp_path):
-    compiler = shutil.which("x86_64-w64-mingw32-g++-posix")
-    headers = places.built_folder() / "zeromq" / "include"
-    if compiler is None:
-        pytest.skip("no compiler for Windows here; install g++-mingw-w64-x86-64")
-    if not headers.exists():
-        pytest.skip("ZeroMQ is not built here; run: dawbridge plugin build")
-    for source in build.core_sources():
-        command = [compiler, "-std=c++17", "-Wall", "-Wextra", "-Werror", "-DZMQ_STATIC", f"-I{headers}"]
-        subprocess.run([*command, "-c", source, "-o", tmp_path / "object"], check=True)
-
-
 def test_many_activations_leak_nothing():
     with native.sidecar():
         few = native.play(seconds=0.5, realtime=0, activations=5)

@@ -10,8 +10,6 @@
 #include <thread>
 #include <vector>
 
-#include <dlfcn.h>
-
 #include "check.hpp"
 #include "clap/entry.h"
 #include "clap/ext/audio-ports.h"
@@ -20,6 +18,7 @@
 #include "clap/ext/params.h"
 #include "clap/ext/state.h"
 #include "clap/plugin-factory.h"
+#include "library.hpp"
 
 namespace {
 
@@ -314,8 +313,8 @@ TEST(an_instance_can_go_while_it_is_active) {
 
 int main(int count, char** words) {
     if (count < 2) return 2;
-    void* library = dlopen(words[1], RTLD_NOW | RTLD_LOCAL);
-    const auto* entry = library ? static_cast<const clap_plugin_entry_t*>(dlsym(library, "clap_entry")) : nullptr;
+    Library library(words[1]);
+    const auto* entry = library ? static_cast<const clap_plugin_entry_t*>(library.symbol("clap_entry")) : nullptr;
     if (!entry || !entry->init(words[1])) return 3;
     CHECK(!entry->get_factory("nobody.knows.this"));
     factory = static_cast<const clap_plugin_factory_t*>(entry->get_factory(CLAP_PLUGIN_FACTORY_ID));
@@ -326,5 +325,5 @@ int main(int count, char** words) {
     host.request_restart = host.request_process = host.request_callback = [](const clap_host_t*) {};
     const int result = check::run(count - 2, words + 2);
     entry->deinit();
-    return dlclose(library) || result;
+    return library.close() || result;
 }
