@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 import os
 import random
-import shutil
 import subprocess
 import sys
 import time
@@ -15,7 +14,6 @@ from pathlib import Path
 import pytest
 
 from bridge.midi import read_midi
-from bridge.plugin import build, places
 from bridge.wire.client import Client, status
 from bridge.wire.connection import read_connection
 from bridge.wire.protocol import NoteOn
