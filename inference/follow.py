@@ -94,6 +94,8 @@ def open_follower(heard: Transcriber[Any], beats_ms: float | None = None) -> Fol
     if beats_ms is not None:
         asked = beats_ms / 1000 * heard.rate - heard.latency - heard.hop - follower.usual
         wait = follower.settings.wait + round(asked / follower.hop)
+        if wait == 0:  # in the frame of the beat itself, whatever looks like one is told
+            wait = 1
         if not -50 <= wait <= 100:
             raise ValueError(f"beats_ms is {beats_ms:g}; beats can be told from 1 s before to 2 s after")
         follower.settings = replace(follower.settings, wait=wait)
