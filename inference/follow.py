@@ -13,6 +13,11 @@ from inference.events import Events, merge
 from inference.rhythm.follower import Follower, FollowerState
 from inference.streaming import Transcriber
 
+_SOONEST = -4
+"""Frames before a beat by which it is foretold at least: with fewer left, most would pass untold. Nor is one
+told in its own frame, in which whatever looks like a beat would be.
+"""
+
 
 class FollowState(NamedTuple):
     """One stream: of the system that hears notes, and of the one that follows them."""
@@ -94,8 +99,8 @@ def open_follower(heard: Transcriber[Any], beats_ms: float | None = None) -> Fol
     if beats_ms is not None:
         asked = beats_ms / 1000 * heard.rate - heard.latency - heard.hop - follower.usual
         wait = follower.settings.wait + round(asked / follower.hop)
-        if wait == 0:  # in the frame of the beat itself, whatever looks like one is told
-            wait = 1
+        if _SOONEST < wait < 1:
+            wait = 1 if wait > _SOONEST + 1 else _SOONEST
         if not -50 <= wait <= 100:
             raise ValueError(f"beats_ms is {beats_ms:g}; beats can be told from 1 s before to 2 s after")
         follower.settings = replace(follower.settings, wait=wait)

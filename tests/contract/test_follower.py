@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from inference.events import Lane, NoteOn
-from inference.follow import FollowingTranscriber
+from inference.follow import FollowingTranscriber, open_follower
 from inference.pipeline import Stream, advance
 from inference.rhythm.counting import CountingNetwork, tempo_cues
 from inference.rhythm.follower import Follower
@@ -341,3 +341,9 @@ def test_followed_notes_are_those_that_were_heard(block):
     plain, both = ([n for e in events for n in e.notes] for events in found)
     assert plain == both and len(plain) > 60
     assert [b for e in found[1] for b in e.beats]
+
+
+def test_beats_are_told_clearly_before_they_sound_or_after_never_in_between():
+    waits = [open_follower(ClickTranscriber(), asked).settings.wait for asked in range(-300, 500, 10)]
+    assert waits == sorted(waits) and waits[0] < -4 and waits[-1] > 4
+    assert not {-3, -2, -1, 0} & set(waits) and {-4, 1} <= set(waits)
