@@ -37,7 +37,7 @@ from inference.rhythm.pointer import (
     next_place,
     place_of,
 )
-from inference.rhythm.struck import QuickStep, StruckNetwork, struck_frames
+from inference.rhythm.struck import QuickStep, Rows, StruckNetwork, struck_frames
 
 Floats = NDArray[np.float64]
 _RECENT = 130
@@ -86,7 +86,7 @@ class FollowerState(NamedTuple):
         loud: loudness of the last windows.
     """
 
-    network: tuple[NDArray[np.float32], ...]
+    network: tuple[Rows, ...]
     pointer: PointerState
     frames: int
     waiting: tuple[Struck, ...]

@@ -22,6 +22,7 @@ from inference.streaming import Streaming
 LOWEST, KEYS = 21, 88
 EXTRAS = 3
 Floats = NDArray[np.float32]
+Rows = tuple[Floats, ...]
 
 
 @dataclass(frozen=True)
@@ -148,8 +149,9 @@ class StruckNetwork(Streaming[tuple[Tensor, ...]]):
 class QuickStep:
     """`StruckNetwork.step` of one stream without a tensor: for single frames, calls are what costs.
 
-    Frames `(frames, KEYS + EXTRAS)` to logits `(frames, 2)`; states are arrays `(2 * dilation, channels)`
-    of what was normalised, before its scale: that of each norm is part of the weights after it.
+    Frames `(frames, KEYS + EXTRAS)` to logits `(frames, 2)`. The state of a layer are `2 * dilation` rows
+    `(channels,)` of what was normalised, before its scale: that of each norm is part of the weights after it.
+    Rows, since to copy them all for each frame would take longer than to think.
     """
 
     def __init__(self, network: StruckNetwork) -> None:
@@ -158,28 +160,29 @@ class QuickStep:
         self.enter = _centred(*_matrix(network.enter))
         self.leave, self.norm = _matrix(network.leave), _scale(network.norm)
         self.layers: list[_Layer] = []
-        self._empty: list[Floats] = []
+        self._empty: list[Rows] = []
         for layer in network.layers:
             assert isinstance(layer, Dilated)
             (scale, shift), (taps, bias) = _scale(layer.norm), _matrix(layer.taps)
             scaled = taps * np.tile(scale, 3)[:, None], bias + np.tile(shift, 3) @ taps
             self.layers.append(_Layer(*scaled, *_centred(*_matrix(layer.mix)), layer.dilation))
-            self._empty.append(np.tile(-shift / scale, (2 * layer.dilation, 1)))
+            self._empty.append((-shift / scale,) * (2 * layer.dilation))
 
-    def start(self) -> tuple[Floats, ...]:
+    def start(self) -> tuple[Rows, ...]:
         """State before the first frame."""
         return tuple(self._empty)
 
-    def step(self, x: Floats, state: tuple[Floats, ...]) -> tuple[Floats, tuple[Floats, ...]]:
+    def step(self, x: Floats, state: tuple[Rows, ...]) -> tuple[Floats, tuple[Rows, ...]]:
         """The next frames; the state that is given stays as it is."""
         after = []
         # Row by row: products of a vector are the quickest calls, and any partition gives the same bits.
         rows = [row.dot(self.enter[0]) + self.enter[1] for row in x]
         for layer, own in zip(self.layers, state, strict=True):
-            joined = np.concatenate((own, np.empty((len(x), self.channels), np.float32)))
+            joined = list(own)
             for at, row in enumerate(rows):
-                rows[at] = row + _heard(layer, joined, at, _normed(row))
-            after.append(joined[len(x) :])
+                joined.append(_normed(row))
+                rows[at] = row + _heard(layer, joined[at], joined[at + layer.dilation], joined[-1])
+            after.append(tuple(joined[len(x) :]))
         ready = [np.maximum(_normed(row) * self.norm[0] + self.norm[1], 0) for row in rows]
         return np.array(ready).reshape(-1, self.channels) @ self.leave[0] + self.leave[1], tuple(after)
 
@@ -213,11 +216,9 @@ def _normed(row: Floats) -> Floats:
     return normed
 
 
-def _heard(layer: _Layer, joined: Floats, at: int, now: Floats) -> Floats:
-    """What a layer adds to row `at`, whose norm is `now` and goes into `joined` behind the state."""
-    d = layer.dilation
-    joined[at + 2 * d] = now
-    heard: Floats = np.concatenate((joined[at], joined[at + d], now)).dot(layer.taps)
+def _heard(layer: _Layer, long_ago: Floats, before: Floats, now: Floats) -> Floats:
+    """What a layer adds to a row, from the norms at its three taps."""
+    heard: Floats = np.concatenate((long_ago, before, now)).dot(layer.taps)
     heard += layer.taps_bias
     heard = np.maximum(heard, 0, out=heard).dot(layer.mix)
     heard += layer.mix_bias
