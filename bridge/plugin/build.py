@@ -50,7 +50,7 @@ def build(
             why="the sources are portable, this script is not",
             remedy="Compile bridge/plugin with DPF by hand; bridge/plugin/README.md says how",
         )
-    toolchain.check_needs()
+    toolchain.check_needs(toolchain.needs())
     jobs = jobs or os.cpu_count() or 1
     folder = built_folder()
     say("ZeroMQ (built once, about a minute) ...")

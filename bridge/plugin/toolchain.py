@@ -7,7 +7,7 @@ import os
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -72,12 +72,12 @@ def needs() -> tuple[Need, ...]:
     )
 
 
-def check_needs() -> None:
+def check_needs(needs: Iterable[Need], what: str = "the plug-in") -> None:
     """Raise if anything is missing, naming the packages to install."""
-    missing = [need for need in needs() if not need.found]
+    missing = [need for need in needs if not need.found]
     if missing:
         raise EngineError(
-            "the plug-in cannot be built",
+            f"{what} cannot be built",
             why="missing: " + ", ".join(need.name for need in missing),
             remedy="Run: sudo apt-get install " + " ".join(need.package for need in missing),
         )

@@ -12,7 +12,6 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from bridge.errors import EngineError
 from bridge.plugin import build as native
 from bridge.plugin import toolchain
 from bridge.plugin.places import built_folder
@@ -69,13 +68,7 @@ def build(
     Raises:
         EngineError: something is missing, or does not compile.
     """
-    missing = [need for need in needs() if not need.found]
-    if missing:
-        raise EngineError(
-            "the plug-in for Windows cannot be built",
-            why="missing: " + ", ".join(need.name for need in missing),
-            remedy="Run: sudo apt-get install " + " ".join(need.package for need in missing),
-        )
+    toolchain.check_needs(needs(), "the plug-in for Windows")
     jobs = jobs or os.cpu_count() or 1
     with tempfile.TemporaryDirectory() as made, ThreadPoolExecutor(jobs) as pool:
         scratch = Path(made)
