@@ -51,9 +51,7 @@ def needs() -> tuple[toolchain.Need, ...]:
     """All that the build needs, found or not."""
     found = shutil.which(COMPILER) is not None
     compiler = toolchain.Need("a C++ compiler for Windows", "g++-mingw-w64-x86-64-posix", found)
-    common = [
-        need for need in toolchain.needs() if need.package in ("patch", "cmake", "dpkg-dev", "dpf-source")
-    ]
+    common = [need for need in toolchain.needs() if need.package not in ("g++", "libsodium-dev")]
     return (compiler, *common)
 
 
@@ -92,18 +90,8 @@ def _bundle(name: str, core: list[Path], libraries: list[Path], framework: Path,
     words = [f"-DDISTRHO_PLUGIN_TARGET_{name.upper()}", f"-I{native.HERE / 'shell'}"]
     words += ["-isystem", str(framework / "distrho")]
     shell = [_compile(source, scratch, name, words) for source in native.shell_sources(framework)]
-    command: list[str | Path] = [
-        COMPILER,
-        "-shared",
-        *native.OPTIMISED,
-        *shell,
-        *core,
-        *libraries,
-        *SYSTEM,
-        "-static",
-        "-s",
-    ]
-    toolchain.run([*command, "-o", library])
+    words = [COMPILER, "-shared", *native.OPTIMISED]
+    toolchain.run([*words, *shell, *core, *libraries, *SYSTEM, "-static", "-s", "-o", library])
     bundle(name).parent.mkdir(parents=True, exist_ok=True)
     native.replace(fresh, bundle(name))
     return bundle(name)

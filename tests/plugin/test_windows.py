@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from bridge.plugin import toolchain, windows
+from bridge.plugin.build import core_sources
 from bridge.wire.client import Client
 from bridge.wire.connection import connection_file
 from tests.plugin import native
@@ -57,6 +58,21 @@ def wine(built, tmp_path_factory):
     subprocess.run([Path(WINE).with_name("wineserver"), "-k"], env=environment, timeout=60)
 
 
+def test_the_core_compiles_without_a_warning(built, tmp_path):
+    headers = built / "zeromq" / "include"
+    for source in core_sources():
+        command = [
+            windows.COMPILER,
+            "-std=c++17",
+            "-Wall",
+            "-Wextra",
+            "-Werror",
+            "-DZMQ_STATIC",
+            f"-I{headers}",
+        ]
+        subprocess.run([*command, "-c", source, "-o", tmp_path / "object"], check=True)
+
+
 def test_it_needs_nothing_but_windows(built):
     for name in windows.FORMATS:
         command = [f"{windows.PREFIX}objdump", "-p", windows.binary(name)]
@@ -72,12 +88,17 @@ def test_what_validators_ask(wine):
     assert "9 tests, 0 failures" in wine("clap_checks", path_in_wine(windows.binary("clap")))
 
 
-def test_notes_come_at_onset_plus_latency_to_the_sample(wine):
+@pytest.mark.parametrize("offline", [True, False], ids=["offline", "live"])
+def test_notes_come_at_onset_plus_latency_to_the_sample(wine, offline):
     with native.sidecar():
         with Client(48_000, 2, max_block=256) as client:
             promised = client.wait_ready().latency.total
-        words = path_in_wine(windows.binary("clap")), 4, 256, 1, path_in_wine(connection_file())
+        words = path_in_wine(windows.binary("clap")), 4, 256, int(offline), path_in_wine(connection_file())
         played = native.Played(wine("clap_host", *words))
     assert played.latency == promised and played.wrong == 0
     due = [at for at in range(24_000, 4 * 48_000, 12_000) if at + promised < 4 * 48_000]
-    assert [at - promised for at, _ in played.ons] == due
+    heard = [at - promised for at, _ in played.ons]
+    if offline:
+        assert heard == due
+    else:  # a busy machine may be late with a note, or begin to listen after the first ones; never early
+        assert len(set(due) & set(heard)) > len(due) / 4 and min(heard) >= due[0] and len(heard) <= len(due)

@@ -1,5 +1,6 @@
-// A CLAP host without a screen, for tests: `clap_host BUNDLE SECONDS BLOCK OFFLINE [CONNECTION FILE]` plays a click every 12000
-// samples through the plug-in and prints what `fake_host` prints. The headers are those that DPF brings.
+// A CLAP host without a screen, for tests: `clap_host BUNDLE SECONDS BLOCK OFFLINE` plays a click every 12000
+// samples through the plug-in and prints what `fake_host` prints. The headers are those that DPF brings. On Windows
+// one word more may name the connection file of a sidecar outside of Wine.
 #include <algorithm>
 #include <chrono>
 #include <cmath>
