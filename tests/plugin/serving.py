@@ -1,12 +1,14 @@
 """A sidecar process that hears clicks at 48 kHz, exact to the sample: `python -m tests.plugin.serving`.
 
 With the argument `asked` it begins when a line comes, so that it is there at once; with `takes FOLDER`
-it keeps takes; with `play FILE` it plays; with `plain` it knows neither lines nor bundles.
+it keeps takes; with `play FILE` it plays; with `plain` it knows neither lines nor bundles; with `slow` it is
+long in loading what hears.
 """
 
 from __future__ import annotations
 
 import sys
+import time
 from pathlib import Path
 
 from bridge.sidecar.desk import Desk
@@ -21,8 +23,13 @@ if __name__ == "__main__":
     )
     if "plain" in sys.argv:
         Desk._unbundle = lambda *message: None
+
+    def load(preset: object) -> ClickTranscriber:
+        time.sleep(0.8 if "slow" in sys.argv else 0)
+        return transcriber
+
     settings = ServeSettings(
-        make_transcriber=lambda preset: transcriber,
+        make_transcriber=load,
         threads=1,
         takes=takes,
         play=play,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import os
 import random
+import signal
 import subprocess
 import sys
 import time
@@ -57,6 +58,20 @@ def test_no_sidecar_means_no_wait_no_delay_and_audio_as_it_came():
     played = native.play(seconds=60, realtime=0, block=0)
     assert time.monotonic() - before < 5
     assert not played.connected and played.latency == 0 and played.wrong == 0 and played.midi == []
+
+
+def test_a_sidecar_that_is_there_is_waited_for_and_one_that_hangs_is_not():
+    native.fake_host()
+    with native.sidecar("tests.plugin.serving", "slow"):
+        played = native.play(seconds=0.1, realtime=0, preset="balanced")  # which it has not loaded yet
+    assert played.latency > 0, "it was there, and its terms were not waited for"
+    with native.sidecar() as process:
+        process.send_signal(signal.SIGSTOP)
+        before = time.monotonic()
+        played = native.play(seconds=0.1, realtime=0, activations=5)
+        assert time.monotonic() - before < 1.5, "at most 0.3 s once, where nothing answers"
+        process.send_signal(signal.SIGCONT)
+    assert played.latency == 0 and played.wrong == 0
 
 
 def test_notes_come_at_onset_plus_latency_to_the_sample_live_and_offline():

@@ -4,12 +4,14 @@
 #include <chrono>
 #include <cmath>
 
+#include "nap.hpp"
+
 namespace dawbridge {
 
 namespace {
 
 constexpr double seek_s = 0.02, seek_beats = 0.1;  // as the sidecar has it, so that both break together
-constexpr int wait_ms = 300, stall_ms = 3000;
+constexpr int wait_ms = 300, patience_ms = 2000, stall_ms = 3000;
 constexpr int64_t longest_latency_s = 60;
 
 // The transport `samples` later, if nothing happens in between.
@@ -74,7 +76,7 @@ void Engine::activate(double rate, uint32_t longest_block, const Choices& choice
         seat_->start = choices.start;
         port_ = seat_->port.get();
         hub_->take(seat_);
-        known = hub_->await(*seat_, wait_ms);
+        known = hub_->await(*seat_, wait_ms, patience_ms);
         if (known) {
             const std::lock_guard<std::mutex> guard(seat_->lock);
             terms = seat_->welcome;
@@ -219,7 +221,7 @@ void Engine::wait_until(bool (Engine::*done)() const noexcept, Output& output) n
     auto limit = clock::now() + std::chrono::milliseconds(stall_ms);
     port_->hurry.store(true, std::memory_order_release);
     while (!(this->*done)() && port_->state.load(std::memory_order_acquire) == State::ready) {
-        std::this_thread::sleep_for(std::chrono::microseconds(50));
+        nap(50);
         collect(output);
         const int64_t now_reached = port_->final_until.load();
         if (now_reached != reached) limit = clock::now() + std::chrono::milliseconds(stall_ms);

@@ -5,6 +5,8 @@
 
 #include <zmq.h>
 
+#include "nap.hpp"
+
 namespace dawbridge {
 
 namespace {
@@ -15,8 +17,6 @@ int64_t now() {
     using namespace std::chrono;
     return duration_cast<nanoseconds>(steady_clock::now().time_since_epoch()).count();
 }
-
-void nap(int microseconds) { std::this_thread::sleep_for(std::chrono::microseconds(microseconds)); }
 
 bool alike(const Hello& a, const Hello& b) {
     return a.rate == b.rate && a.max_block == b.max_block && a.presets == b.presets &&
@@ -47,19 +47,22 @@ void Hub::take(std::shared_ptr<Seat> seat) {
     fresh_.push_back(std::move(seat));
 }
 
-bool Hub::await(Seat& seat, int limit_ms) {
-    const int64_t limit = now() + limit_ms * int64_t{1'000'000};
+bool Hub::await(Seat& seat, int limit_ms, int patience_ms) {
+    constexpr int64_t millisecond = 1'000'000;
+    const int64_t begin = now();
     const uint64_t signature = connection_signature();
     {
         const std::lock_guard<std::mutex> guard(lock_);
         if (signature != 0 && signature == silent_) return false;
     }
-    while (now() < limit) {
+    const auto limit = [&] { return seat.port->answered ? patience_ms : limit_ms; };
+    while (now() - begin < limit() * millisecond) {
+        const bool tried = seat.port->tried;  // before the state, which is set before it
         const State state = seat.port->state;
         if (state == State::ready) {
             const std::lock_guard<std::mutex> guard(seat.lock);
             if (seat.welcomes > 0) return true;
-        } else if (seat.port->tried && state != State::greeting) {
+        } else if (tried && state != State::greeting) {
             return false;
         }
         nap(500);

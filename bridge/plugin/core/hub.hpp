@@ -34,8 +34,9 @@ public:
 
     void take(std::shared_ptr<Seat> seat);
 
-    // Wait for the sidecar's terms, at most `limit_ms`; not at all where nobody answered before.
-    bool await(Seat& seat, int limit_ms);
+    // Wait for the sidecar's terms, at most `limit_ms`, or `patience_ms` if it answers at all but has them not
+    // ready yet; not at all where nobody answered before.
+    bool await(Seat& seat, int limit_ms, int patience_ms);
 
     // The latest terms given to a plug-in with these wishes; they save a wait when no sidecar runs.
     bool remembered(const Hello& wish, Welcome& welcome);

@@ -24,6 +24,7 @@ void Link::pump(int64_t now_ns) {
     const State state = port_->state.load(std::memory_order_relaxed);
     if (state == State::lost || state == State::refused) retry();
     if (wire_) beat();
+    port_->answered = wire_ && wire_->answers();
     deliver();
     if (port_->state.load(std::memory_order_relaxed) == State::ready) forward();
 }
@@ -62,9 +63,9 @@ void Link::connect(const Connection& connection) {
         seen_ = 0;
         return;
     }
-    port_->tried = true;
     if (!wire->trouble().empty()) {
         trouble_ = wire->trouble();
+        port_->tried = true;
         return back_off();
     }
     wire_ = std::move(wire);
@@ -78,6 +79,7 @@ void Link::connect(const Connection& connection) {
     resort_ = Resort::none;
     regret_.clear();
     port_->state = State::greeting;
+    port_->tried = true;
     say(encode(wish_));
 }
 

@@ -39,7 +39,8 @@ public:
     std::atomic<State> state{State::lost};
     std::atomic<int64_t> final_until{0};   // everything before it is in `cues`
     std::atomic<bool> hurry{false};        // the audio thread waits: send what there is
-    std::atomic<bool> tried{false};        // the sidecar was looked for at least once
+    std::atomic<bool> tried{false};        // the sidecar was looked for at least once, and `state` is what came of it
+    std::atomic<bool> answered{false};     // something with the right keys is at the other end
     std::atomic<uint64_t> losses{0};
     std::atomic<Resort> resort{Resort::none};
 };

@@ -1,6 +1,7 @@
 #include "wire.hpp"
 
 #include <algorithm>
+#include <cstring>
 #include <utility>
 
 #include <zmq.h>
@@ -9,6 +10,7 @@ namespace dawbridge {
 
 namespace {
 
+constexpr int told = ZMQ_EVENT_HANDSHAKE_SUCCEEDED | ZMQ_EVENT_DISCONNECTED;
 constexpr size_t most_bytes = 32 << 10, most_floats = 128 << 10;  // of a parcel; the protocol allows twice that
 
 bool set(void* socket, int option, int value) { return zmq_setsockopt(socket, option, &value, sizeof value) == 0; }
@@ -23,6 +25,7 @@ Wire::Wire(void* context, const Connection& connection)
     : connection_(connection), listeners_(max_lines, nullptr), inbox_(max_message) {
     const int64_t largest = max_message;
     socket_ = zmq_socket(context, ZMQ_DEALER);
+    watch(context);
     const bool fine = socket_ && set(socket_, ZMQ_LINGER, 0) &&
                       zmq_setsockopt(socket_, ZMQ_MAXMSGSIZE, &largest, sizeof largest) == 0 &&
                       set(socket_, ZMQ_IPV6, connection.endpoint.find('[') != std::string::npos) &&
@@ -34,9 +37,28 @@ Wire::Wire(void* context, const Connection& connection)
 }
 
 Wire::~Wire() {
+    if (socket_) zmq_socket_monitor(socket_, nullptr, 0);
+    if (monitor_) zmq_close(monitor_);
     if (!socket_) return;
     set(socket_, ZMQ_LINGER, linger_ms_);
     zmq_close(socket_);
+}
+
+// Hear from ZeroMQ whether anybody is there.
+void Wire::watch(void* context) {
+    const std::string name = "inproc://" + std::to_string(reinterpret_cast<uintptr_t>(this));
+    if (!socket_ || zmq_socket_monitor(socket_, name.c_str(), told) != 0) return;
+    monitor_ = zmq_socket(context, ZMQ_PAIR);
+    if (monitor_) set(monitor_, ZMQ_LINGER, 0), zmq_connect(monitor_, name.c_str());
+}
+
+// What the monitor says: an event and its value, then an address.
+void Wire::look() {
+    uint8_t text[256];
+    for (int size; monitor_ && (size = zmq_recv(monitor_, text, sizeof text, ZMQ_DONTWAIT)) >= 0;) {
+        uint16_t event = 0;
+        if (size == 6) std::memcpy(&event, text, sizeof event), answers_ = event == ZMQ_EVENT_HANDSHAKE_SUCCEEDED;
+    }
 }
 
 bool Wire::free() const {
@@ -87,6 +109,7 @@ bool Wire::send(const Parcel& parcel) {
 }
 
 void Wire::listen() {
+    look();
     for (int size; (size = zmq_recv(socket_, inbox_.data(), inbox_.size(), ZMQ_DONTWAIT)) >= 0;) {
         int more = 0;
         size_t length = sizeof more;

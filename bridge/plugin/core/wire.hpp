@@ -52,6 +52,9 @@ public:
     // Wait that long, in the end, for what was said to leave.
     void linger(int milliseconds) { linger_ms_ = milliseconds; }
 
+    // Whether something with the right keys is at the other end.
+    bool answers() const { return answers_; }
+
     // Tell the listeners what has come.
     void listen();
 
@@ -62,19 +65,22 @@ private:
         size_t bytes = 0;  // of the headers
     };
 
+    void watch(void* context);
+    void look();
     bool send(const Parcel& parcel);
     void pass_on(int line, const Message& message);
 
     const Connection connection_;
     std::string trouble_;
     void* socket_ = nullptr;
+    void* monitor_ = nullptr;
     std::vector<Listener*> listeners_;
     std::deque<Parcel> parcels_;
     Parcel spare_;  // memory for the next one
     std::vector<char> inbox_;
     Message message_, inner_;
     int lines_ = 0, linger_ms_ = 0;
-    bool retired_ = false;
+    bool retired_ = false, answers_ = false;
 };
 
 // The connections of a process.
