@@ -19,6 +19,8 @@ _LONG = 50
 """Frames after which a note is a held one."""
 _SOUNDS = 0.5
 """How probably a key must sound in the frame after an onset that is not sure."""
+_AGAIN = 3
+"""Frames within which no key is struck again, as no piano repeats so fast: it is one onset, of a doubtful moment."""
 _REMEMBERED = 6
 """Frames in which signs of an onset are sought once a key is found sounding."""
 
@@ -146,16 +148,16 @@ def _decide(
     before = state.recent[-1] if state.recent else Frame.silent(len(state.voice))
     place = (state.index + 1) * settings.hop - settings.delay
     now = max(0, place)
-    struck = _struck(before, frame, after, settings)
-    age = np.minimum((state.index - state.since) / _LONG, 1)
+    voiced, passed = state.voice != _SILENT, state.index - state.since
+    struck = _struck(before, frame, after, settings) > (voiced & (passed < _AGAIN))  # a > b: a, and not b
+    age = np.minimum(passed / _LONG, 1)
     gone = frame.active < settings.offset + age * (settings.held - settings.offset)
     sounds = frame.active > settings.late
     if settings.raw:
         gone |= frame.key < settings.key
         sounds &= frame.key >= settings.key
         state = _follow_pedal(state, frame.pedal, now, settings, controls)
-    voiced = state.voice != _SILENT
-    ended, overheard = (voiced & gone) > struck, sounds > (voiced | struck)  # a > b: a, and not b
+    ended, overheard = (voiced & gone) > struck, sounds > (voiced | struck)
     if not np.count_nonzero(struck | ended | overheard):  # most frames
         return state
     voice, number, since = state.voice.copy(), state.next_voice, state.since.copy()

@@ -64,6 +64,11 @@ def test_an_onset_spread_over_two_frames_is_one_note():
     assert kinds(events) == [NoteOn, NoteOff]
 
 
+def test_an_onset_with_two_peaks_sooner_than_a_key_can_repeat_is_one_note():
+    events = run(frames(QUIET + [0.9, 0, 0.8, 0, 0, 0], QUIET + [0.9] * 5 + [0.0]))
+    assert kinds(events) == [NoteOn, NoteOff]
+
+
 LATE = replace(SETTINGS, late=0.8, faint=0.1)
 
 
