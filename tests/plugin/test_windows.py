@@ -94,7 +94,10 @@ def test_notes_come_at_onset_plus_latency_to_the_sample(wine, offline):
         with Client(48_000, 2, max_block=256) as client:
             promised = client.wait_ready().latency.total
         words = path_in_wine(windows.binary("clap")), 4, 256, int(offline), path_in_wine(connection_file())
-        played = native.Played(wine("clap_host", *words))
+        for _ in range(3):  # on a busy machine Wine may take longer to connect than a host is kept waiting
+            played = native.Played(wine("clap_host", *words))
+            if played.latency:
+                break
     assert played.latency == promised and played.wrong == 0
     due = [at for at in range(24_000, 4 * 48_000, 12_000) if at + promised < 4 * 48_000]
     heard = [at - promised for at, _ in played.ons]
