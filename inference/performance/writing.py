@@ -26,7 +26,7 @@ LOWEST, HIGHEST, SPREAD = 32.0, 90.0, 5.0
 """Where the lowest and highest notes of 32 bars lie, and by how much: the middles of asap/train."""
 WORD_TEMPERATURE = 0.7
 """Where words follow from codes, what chance these leave is taken with more caution."""
-PITCH, PITCH_TEMPERATURE = 2, 1.25
+PITCH, PITCH_TEMPERATURE = 2, 1.3
 """Pitches are drawn more boldly than the rest: else range and steps stay below those of `asap/train`."""
 
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from inference.events import Control, Controller, Events, NoteOff, NoteOn
+from inference.piano.recent import Recent
 
 Array = NDArray[np.float32]
 _SILENT = -1
@@ -20,7 +21,7 @@ _LONG = 50
 _SOUNDS = 0.5
 """How probably a key must sound in the frame after an onset that is not sure."""
 _AGAIN = 3
-"""Frames within which no key is struck again, as no piano repeats so fast: it is one onset, of a doubtful moment."""
+"""Frames within which no key is struck again, as no piano repeats so fast: it is one doubtful onset."""
 _REMEMBERED = 6
 """Frames in which signs of an onset are sought once a key is found sounding."""
 
@@ -79,7 +80,7 @@ class DecodeState:
     """What decoding carries: the frame that still waits for its successor, and what sounds.
 
     `voice` is the note id that sounds per key, or -1; `since` is the frame of the key's last event;
-    `recent` are the last frames that were decided.
+    `recent` are the last frames that were decided, `touch` how hard keys were struck.
     """
 
     index: int
@@ -89,6 +90,7 @@ class DecodeState:
     pedal: bool
     since: NDArray[np.int64]
     recent: tuple[Frame, ...] = ()
+    touch: Recent = field(default_factory=Recent)
 
     @staticmethod
     def initial(pitches: int) -> DecodeState:
@@ -114,7 +116,7 @@ def decode(frames: list[Frame], state: DecodeState, settings: DecodeSettings) ->
 
 
 def strikes(before: Frame, frame: Frame, after: Frame, index: int, settings: DecodeSettings) -> list[NoteOn]:
-    """The onsets of frame `index` alone, whatever sounded before; without ids."""
+    """The onsets of frame `index` alone, whatever sounded before: without ids, as loud as each is alone."""
     place = (index + 1) * settings.hop - settings.delay
     return [
         _on(int(key), _onset_time(place, frame, int(key), settings), (before, frame, after), 0, settings)
@@ -163,19 +165,22 @@ def _decide(
     voice, number, since = state.voice.copy(), state.next_voice, state.since.copy()
     found: list[NoteOn | NoteOff] = [_off(int(key), now, voice, settings) for key in np.flatnonzero(ended)]
     voice[ended], since[ended] = _SILENT, state.index
+    begun: list[NoteOn] = []
     for key in np.flatnonzero(struck):
         time = _onset_time(place, frame, int(key), settings)
         if voice[key] != _SILENT:
             found.append(_off(int(key), time, voice, settings))
-        found.append(_on(int(key), time, (before, frame, after), number, settings))
-        voice[key], since[key], number = number, state.index, number + 1
+        begun.append(_on(int(key), time, (before, frame, after), number + len(begun), settings))
     for key in np.flatnonzero(overheard):
-        note = _overheard(state, after, int(key), number, settings)
+        note = _overheard(state, after, int(key), number + len(begun), settings)
         if note is not None:
-            found.append(note)
-            voice[key], since[key], number = number, state.index, number + 1
+            begun.append(note)
+    for note in begun:
+        voice[note.pitch - settings.lowest], since[note.pitch - settings.lowest] = note.note, state.index
+    touch = state.touch.after(begun, state.index) if begun else state.touch
+    found.extend(touch.judge(note) for note in begun)
     notes.extend(sorted(found, key=lambda event: event.time))
-    return replace(state, voice=voice, next_voice=number, since=since)
+    return replace(state, voice=voice, next_voice=number + len(begun), since=since, touch=touch)
 
 
 def _overheard(

@@ -111,7 +111,9 @@ class EarlyDecoder:
         found: list[NoteOn] = []
         if state.index >= 0:
             silent = state.main.voice < 0
-            for on in strikes(state.before, state.waiting, newest, state.index, self.early):
+            struck = strikes(state.before, state.waiting, newest, state.index, self.early)
+            touch = state.main.touch.after(struck, state.index)
+            for on in map(touch.judge, struck):
                 if silent[on.pitch - self.early.lowest] and on.pitch not in state.told:
                     found.append(replace(on, note=2 * (state.number + len(found)) + 1))
         told = {**state.told, **{on.pitch: on for on in found}} if found else state.told
