@@ -9,7 +9,7 @@ from inference.events import NoteOn
 
 _KEPT = 0.99
 """What a frame of 20 ms leaves of a note's weight: two seconds."""
-_SHARE = 0.12
+_SHARE = 0.15
 """How much of their mean is added. What the network says of a note lies too near to the middle; the mean of
 many is surer, and a passage is soft or loud as a whole."""
 

@@ -11,7 +11,7 @@ from inference.piano.decode import DecodeSettings, DecodeState, Frame, decode, f
 
 SETTINGS = DecodeSettings(hop=320, delay=1440)
 PITCHES = 3
-ALONE = 1.12
+ALONE = 1.15
 """How loud a note is told of which the network said 1, if it is the only one."""
 
 
