@@ -152,6 +152,7 @@ def test_decoders_know_only_events_and_time(room):
             "inference.clock",
             f"inference.{room}.config",
             f"inference.{room}.tempi",
+            f"inference.{room}.recent",
         )
         assert all(target in allowed for target in ours), f"{name} imports {sorted(ours)}"
 
