@@ -47,6 +47,9 @@ class DecodeSettings:
     """How surely a key must sound to begin a note whose onset was too faint; 1: never."""
     faint: float = 0.1
     """How much of an onset such a note needs: the sum of its probability over the last frames."""
+    passage: float = 0.0
+    """How much of the mean velocity of late is added to each: what a network says lies too near to the middle,
+    the mean of many notes is surer, and a passage is soft or loud as a whole."""
     raw: bool = False
     """Notes end when the key comes up, and the pedal is an event of its own; else notes end when
     their sound does."""
@@ -178,7 +181,7 @@ def _decide(
     for note in begun:
         voice[note.pitch - settings.lowest], since[note.pitch - settings.lowest] = note.note, state.index
     touch = state.touch.after(begun, state.index) if begun else state.touch
-    found.extend(touch.judge(note) for note in begun)
+    found.extend(touch.judge(note, settings.passage) for note in begun)
     notes.extend(sorted(found, key=lambda event: event.time))
     return replace(state, voice=voice, next_voice=number + len(begun), since=since, touch=touch)
 

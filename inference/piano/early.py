@@ -113,7 +113,7 @@ class EarlyDecoder:
             silent = state.main.voice < 0
             struck = strikes(state.before, state.waiting, newest, state.index, self.early)
             touch = state.main.touch.after(struck, state.index)
-            for on in map(touch.judge, struck):
+            for on in (touch.judge(note, self.main.passage) for note in struck):
                 if silent[on.pitch - self.early.lowest] and on.pitch not in state.told:
                     found.append(replace(on, note=2 * (state.number + len(found)) + 1))
         told = {**state.told, **{on.pitch: on for on in found}} if found else state.told

@@ -40,6 +40,8 @@ ONSETS = (0.2, 0.25, 0.3, 0.35, 0.4, 0.45, 0.5, 0.55)
 OFFSETS = (0.4, 0.5, 0.6, 0.7)
 LATE = ((0.7, 0.1), (0.7, 0.2), (0.8, 0.05), (0.8, 0.1), (0.8, 0.2), (0.9, 0.05), (0.9, 0.1), (1.0, 0.1))
 """Pairs of how surely a key must sound, and how much of an onset it needs."""
+PASSAGE = 0.15
+"""Of `DecodeSettings`: between what is best for velocities of MAPS and of ASAP."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +57,8 @@ class Calibration:
 
     def thresholds(self) -> dict[str, float]:
         """What the decoder needs."""
-        return {name: getattr(self, name) for name in ("onset", "late", "faint", "offset")}
+        found = {name: getattr(self, name) for name in ("onset", "late", "faint", "offset")}
+        return found | {"passage": PASSAGE}
 
     def applied(self, settings: DecodeSettings) -> DecodeSettings:
         """Settings with these thresholds."""

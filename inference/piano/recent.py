@@ -9,9 +9,6 @@ from inference.events import NoteOn
 
 _KEPT = 0.99
 """What a frame of 20 ms leaves of a note's weight: two seconds."""
-_SHARE = 0.15
-"""How much of their mean is added. What the network says of a note lies too near to the middle; the mean of
-many is surer, and a passage is soft or loud as a whole."""
 
 
 @dataclass(frozen=True)
@@ -31,7 +28,7 @@ class Recent:
         total = self.total * kept + sum(note.velocity for note in notes)
         return Recent(index, total, self.weight * kept + len(notes))
 
-    def judge(self, note: NoteOn) -> NoteOn:
-        """A note that is counted already, as loud as it must be among the others."""
+    def judge(self, note: NoteOn, share: float) -> NoteOn:
+        """A note that is counted already, louder by a `share` of the mean."""
         mean = self.total / max(self.weight, 1e-6)
-        return replace(note, velocity=min(1.0, note.velocity + _SHARE * mean))
+        return replace(note, velocity=min(1.0, note.velocity + share * mean))

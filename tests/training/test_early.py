@@ -58,7 +58,7 @@ def test_a_note_that_comes_late_to_the_main_head_only_is_told_then():
 
 
 def test_a_key_that_sounds_is_not_told_early():
-    told = run(story(40, [12, 14], held=2), story(40, [9, 11], held=2))
+    told = run(story(40, [12, 15], held=3), story(40, [9, 12], held=3))
     ons = [(when, note.note) for when, note in told if isinstance(note, NoteOn)]
     assert len(ons) == 2 and len({note for _, note in ons}) == 2
     sounding = set()
