@@ -48,7 +48,7 @@ class DecodeSettings:
     faint: float = 0.1
     """How much of an onset such a note needs: the sum of its probability over the last frames."""
     passage: float = 0.0
-    """How much of the mean velocity of late is added to each: what a network says lies too near to the middle,
+    """How much of the mean velocity of late is added to each: what a network says lies too near the middle,
     the mean of many notes is surer, and a passage is soft or loud as a whole."""
     raw: bool = False
     """Notes end when the key comes up, and the pedal is an event of its own; else notes end when
