@@ -10,7 +10,7 @@ namespace dawbridge {
 
 namespace {
 
-constexpr int told = ZMQ_EVENT_HANDSHAKE_SUCCEEDED | ZMQ_EVENT_DISCONNECTED;
+constexpr int told = ZMQ_EVENT_HANDSHAKE_SUCCEEDED | ZMQ_EVENT_DISCONNECTED, told_bytes = 6;
 constexpr size_t most_bytes = 32 << 10, most_floats = 128 << 10;  // of a parcel; the protocol allows twice that
 
 bool set(void* socket, int option, int value) { return zmq_setsockopt(socket, option, &value, sizeof value) == 0; }
@@ -49,15 +49,17 @@ void Wire::watch(void* context) {
     const std::string name = "inproc://" + std::to_string(reinterpret_cast<uintptr_t>(this));
     if (!socket_ || zmq_socket_monitor(socket_, name.c_str(), told) != 0) return;
     monitor_ = zmq_socket(context, ZMQ_PAIR);
-    if (monitor_) set(monitor_, ZMQ_LINGER, 0), zmq_connect(monitor_, name.c_str());
+    if (monitor_) zmq_connect(monitor_, name.c_str());
 }
 
 // What the monitor says: an event and its value, then an address.
 void Wire::look() {
     uint8_t text[256];
     for (int size; monitor_ && (size = zmq_recv(monitor_, text, sizeof text, ZMQ_DONTWAIT)) >= 0;) {
+        if (size != told_bytes) continue;
         uint16_t event = 0;
-        if (size == 6) std::memcpy(&event, text, sizeof event), answers_ = event == ZMQ_EVENT_HANDSHAKE_SUCCEEDED;
+        std::memcpy(&event, text, sizeof event);
+        answers_ = event == ZMQ_EVENT_HANDSHAKE_SUCCEEDED;
     }
 }
 
