@@ -134,7 +134,8 @@ def _without(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
 TUNED = (
     *("beat_bias", "beat_limit", "downbeat_bias", "downbeat_weight", "jump"),
     *("usual_bpm", "unusual", "meter_change", "pause", "certain"),
-    *("noted_bias", "noted_beats", "noted_bars", "noted_bars_bias", "noted_tempo", "recounted"),
+    *("noted_bias", "noted_beats", "noted_bars", "noted_bars_bias", "noted_tempo"),
+    *("recounted", "clear", "suspected"),
 )
 """Settings of the decoder that come with the weights."""
 

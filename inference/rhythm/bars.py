@@ -89,9 +89,7 @@ def place_bars(beats: Sequence[Beat], logits: Floats, settings: DecodeSettings) 
     if not beats:
         return ()
     places = bar_places(settings.meters)
-    sign = np.where(places.position == 0, 1.0, -1.0)
-    usual = np.where(places.position == 0, np.log(_USUAL), np.log(1 - _USUAL))
-    earned = -np.logaddexp(0, -sign * np.asarray(logits, np.float64)[:, None]) - usual
+    earned = _earned(logits)[:, (places.position == 0).astype(np.int64)]
     before = np.arange(len(places.of)) - 1
     change = -settings.meter_change * (1 - np.eye(len(places.first)))
     score, origins = earned[0], []
@@ -110,6 +108,26 @@ def place_bars(beats: Sequence[Beat], logits: Floats, settings: DecodeSettings) 
         replace(beat, position=int(places.position[k]), of=int(places.of[k]))
         for beat, k in zip(beats, path[::-1], strict=True)
     )
+
+
+def regular(logits: Floats, meters: Sequence[int]) -> float:
+    """How well bars of one meter explain the logits of beats `(beats,)`: what a beat earns in the mean.
+
+    Above 0 if that meter says more than how often bars begin.
+    """
+    earned, best = _earned(logits), -np.inf
+    for meter in meters:
+        for first in range(min(meter, len(earned))):
+            begins = (np.arange(len(earned)) % meter == first).astype(np.int64)
+            best = max(best, float(np.take_along_axis(earned, begins[:, None], 1).mean()))
+    return best
+
+
+def _earned(logits: Floats) -> NDArray[np.float64]:
+    """What each beat earns if it begins no bar, and if it does, `(beats, 2)`."""
+    odds = np.asarray(logits, np.float64)[:, None] * (-1.0, 1.0)
+    found: NDArray[np.float64] = -np.logaddexp(0, -odds) - np.log((1 - _USUAL, _USUAL))
+    return found
 
 
 def beat_frames(beats: Sequence[Beat], config: FrontEndConfig) -> NDArray[np.int64]:

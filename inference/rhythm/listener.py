@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
@@ -13,7 +14,7 @@ from torch import Tensor
 
 from inference.events import Beat, Events, Lane, LanePoint, Note
 from inference.features import Carried
-from inference.rhythm.bars import BarNetwork, beat_frames, frame_of, hear_bars, near, place_bars
+from inference.rhythm.bars import BarNetwork, beat_frames, frame_of, hear_bars, near, place_bars, regular
 from inference.rhythm.config import Input, Task
 from inference.rhythm.counting import CountingNetwork
 from inference.rhythm.decode import DecodeSettings, decode
@@ -179,19 +180,21 @@ class RhythmListener:
             limits = None if self.hints.taps else self._recounted(beats, found)
             if limits is not None:
                 uncounted = replace(uncounted, slowest_bpm=limits[0], fastest_bpm=limits[1])
-                beats = decode(drawn, found.downbeat, uncounted, self.config, tempo) or beats
+                others = decode(drawn, found.downbeat, uncounted, self.config, tempo)
+                gain = self._counted(others, found) - self._counted(beats, found)
+                beats = others if gain > settings.recounted else beats
             beats = self._in_bars(beats, found)
         settled = settle(beats, found.seen, self.config)
         return settled if self.hints.taps or countable(settled, found.seen) else ()
 
     def _recounted(self, beats: Sequence[Beat], found: Frames) -> tuple[float, float] | None:
-        """Tempi between which to look again, if the notes say that the beats are counted otherwise."""
+        """Tempi between which to look again, if the notes suspect that the beats are counted otherwise."""
         if self.metre is None or found.noted is None or len(beats) < _FEWEST_RECOUNTED:
             return None
         times, notes = self._beside_notes(beats, found.noted)
         bpm, settings = 60 / float(np.median(np.diff(times))), self.settings
         counted = self.metre[1]
-        odds = {1.0: float(hear_metre(counted, times, notes).mean()) + settings.recounted}
+        odds = {1.0: float(hear_metre(counted, times, notes).mean()) + settings.suspected}
         limits = {1.0: (0.0, 0.0)}
         for count, ways in other_counts(times).items():
             slowest = max(settings.slowest_bpm, bpm / count / _AROUND)
@@ -201,6 +204,14 @@ class RhythmListener:
                 limits[count] = slowest, fastest
         count = max(odds, key=lambda count: odds[count])
         return None if count == 1 else limits[count]
+
+    def _counted(self, beats: Sequence[Beat], found: Frames) -> float:
+        """How likely beats are counted as meant: what notes say (a logit), and how regular bars are."""
+        assert self.metre is not None and found.noted is not None
+        if len(beats) < _FEWEST_RECOUNTED:
+            return -math.inf
+        said = float(hear_metre(self.metre[1], *self._beside_notes(beats, found.noted)).mean())
+        return said + self.settings.clear * regular(self._bar_logits(beats, found), self.settings.meters)
 
     def _beside_notes(self, beats: Sequence[Beat], noted: Noted) -> tuple[Floats, Floats]:
         """Times of beats as the network over sound tells them, put where notes are, and these; in seconds."""
@@ -212,19 +223,27 @@ class RhythmListener:
         return noted.struck / (self.config.frames_per_second, 1, 1)
 
     def _in_bars(self, beats: tuple[Beat, ...], found: Frames) -> tuple[Beat, ...]:
-        if self.bars is None or not beats:
+        if not beats:
             return beats
-        frames = beat_frames(beats, self.config)
         times = np.array([beat.time / self.rate for beat in beats])
-        logits = hear_bars(self.bars, found.seen, frames)
-        if found.noted is not None:
-            if self.metre is None:
-                said = near(found.noted.downbeat, frames)
-            else:
-                said = hear_metre(self.metre[0], *self._beside_notes(beats, found.noted))
-            logits = logits + self.settings.noted_bars * (said - self.settings.noted_bars_bias)
-        logits = self.hints.began(logits, times, max(self.settings.meters))
+        logits = self.hints.began(self._bar_logits(beats, found), times, max(self.settings.meters))
         return place_bars(beats, logits, self.settings)
+
+    def _bar_logits(self, beats: Sequence[Beat], found: Frames) -> NDArray[np.float32]:
+        """Logit of each beat that it begins a bar, `(beats,)`."""
+        assert self.bars is not None
+        frames = beat_frames(beats, self.config)
+        logits = hear_bars(self.bars, found.seen, frames)
+        if found.noted is None:
+            return logits
+        if self.metre is None:
+            said = near(found.noted.downbeat, frames)
+        else:
+            said = hear_metre(self.metre[0], *self._beside_notes(beats, found.noted))
+        biased: NDArray[np.float32] = logits + self.settings.noted_bars * (
+            said - self.settings.noted_bars_bias
+        )
+        return biased
 
     def hear(self, audio: NDArray[np.float32], notes: Sequence[Note] = ()) -> Frames:
         """What the network thinks of audio `(samples,)` and of its notes, times in samples at `rate`."""

@@ -22,6 +22,7 @@ class AugmentConfig:
     """How often and how strongly each disturbance is applied."""
 
     equaliser: float = 0.8
+    colour: float = 0.5
     thin: float = 0.3
     room: float = 0.65
     sampled_room: float = 0.7
@@ -48,6 +49,8 @@ class Augment:
         for row in range(batch):
             if random.random() < self.config.equaliser:
                 spectrum[row] *= _equaliser(spectrum.shape[1], random)
+            if random.random() < self.config.colour:
+                spectrum[row] *= _colour(spectrum.shape[1], random)
             if random.random() < self.config.thin:
                 spectrum[row] *= _without_bass(spectrum.shape[1], random)
             if random.random() < self.config.room:
@@ -102,6 +105,14 @@ def _equaliser(bins: int, random: Generator) -> Tensor:
         curve = curve + random.normal(0, 4) * torch.exp(-(((position - random.random()) / width) ** 2))
     gain: Tensor = 10 ** (curve / 20)
     return gain
+
+
+def _colour(bins: int, random: Generator) -> Tensor:
+    """What a soundboard and the place of a microphone do: peaks and dips of a few semitones."""
+    octaves = np.log2(np.maximum(np.linspace(0, RATE / 2, bins), 20) / 20)
+    knots = np.linspace(0, octaves[-1] + 0.01, int(random.integers(16, 60)))
+    decibels = np.interp(octaves, knots, random.normal(0, random.uniform(1, 5), len(knots)))
+    return torch.from_numpy(10 ** (decibels / 20)).float()
 
 
 def _without_bass(bins: int, random: Generator) -> Tensor:

@@ -59,6 +59,25 @@ class Build:
     """Frequency of each mode that the knock of the hammer excites."""
 
 
+COMMON = Build(
+    stretch=1.0,
+    bass_stretch=1.0,
+    strike=1 / 8,
+    brightness=0.0,
+    slope=4.0,
+    cutoff=80.0,
+    cutoff_slope=12.0,
+    colour=np.zeros(64, np.float32),
+    decay=1.0,
+    damping=1.0,
+    second_stage=-14.0,
+    beating=0.4,
+    knock=-34.0,
+    modes=np.zeros(0, np.float32),
+)
+"""What pianos differ from."""
+
+
 def draw(random: Generator) -> Build:
     """A piano by chance: from concert grand to tired upright."""
     smooth = np.convolve(random.normal(0, random.uniform(2, 7), 64), np.hanning(5) / 2, "same")

@@ -13,11 +13,15 @@ from numpy.typing import NDArray
 
 from inference.training.corpus import RATE, Performance, cut_repeats
 from inference.training.figures import staccato, with_figures
-from inference.training.notes import Floats, NoteTable
+from inference.training.mechanics import with_mechanics
+from inference.training.notes import NO_PEDAL, Floats, NoteTable
 from inference.training.pianos import Bank
 
 LEAD_S = 3.0
 """Seconds before an excerpt that are played too, so that it begins with sounding notes."""
+
+_MECHANICS = 0.6
+"""How often strings and mechanism are heard; some sampled pianos have some of it already."""
 
 _compile: Callable[[Any], Any] = numba.njit(fastmath=True, cache=True)
 
@@ -58,7 +62,8 @@ class Sampler:
     """Draws an excerpt of a performance and plays it on a piano that no two excerpts share.
 
     Per excerpt: piano, tempo, transposition, touch, velocity curve, tuning and its stretch,
-    level per key, damper speed, and how much of the range is soft, low or without pedal.
+    level and voicing per key, damper speed, what the mechanism and the open strings add, and how
+    much of the range is soft, low or without pedal.
     """
 
     def __init__(self, performances: Sequence[Performance], banks: Sequence[Bank], weights: Floats) -> None:
@@ -73,17 +78,21 @@ class Sampler:
         if found is None:
             return None
         notes, pedal = found
-        audio, notes = self.play(notes, random, length)
+        audio, notes = self.play(notes, random, length, pedal)
         return audio, notes, pedal
 
-    def play(self, notes: NoteTable, random: Generator, length: int) -> tuple[Floats, NoteTable]:
+    def play(
+        self, notes: NoteTable, random: Generator, length: int, pedal: Floats = NO_PEDAL
+    ) -> tuple[Floats, NoteTable]:
         """Notes on a piano and with a touch of its own: `length` samples, and the notes as struck."""
         velocity, slope = _touch(notes, random)
         notes = replace(notes, velocity=(velocity / 127).astype(np.float32))
         bank = self.banks[random.choice(len(self.banks), p=self.weights)]
-        return self._render(bank, notes, slope, random, length), notes
+        return self._render(bank, notes, pedal, slope, random, length), notes
 
-    def _render(self, bank: Bank, notes: NoteTable, slope: float, random: Generator, length: int) -> Floats:
+    def _render(
+        self, bank: Bank, notes: NoteTable, pedal: Floats, slope: float, random: Generator, length: int
+    ) -> Floats:
         pitch, velocity = notes.pitch, notes.velocity * 127
         tone = _nearest_tone(bank, pitch, velocity, random)
         keys = np.arange(128)
@@ -111,6 +120,8 @@ class Sampler:
             (damper * RATE).astype(np.float32),
             out,
         )
+        if random.random() < _MECHANICS:
+            out = with_mechanics(out, notes.moved(LEAD_S, 1), pedal + np.float32(LEAD_S), cents, random)
         # Soft passages stay softer than loud ones, though every excerpt is scaled.
         quiet = float(np.clip(0.35 * (np.percentile(velocity, 95) - 100), -24, 0)) * slope
         scale = np.float32(0.9 * 10 ** (quiet / 20) / (np.abs(out[lead:]).max() + 1e-3))
@@ -175,10 +186,15 @@ def _nearest_tone(
     bank: Bank, pitch: NDArray[np.int64], velocity: Floats, random: Generator
 ) -> NDArray[np.int64]:
     # The sound of other keys, tuned to these: strings of another thickness, another stiffness.
-    wanted = pitch + random.normal(0, 2.0 if random.random() < 0.35 else 0.5)
+    away = random.normal(0, 2.0 if random.random() < 0.35 else 0.5, 1)
+    uneven = random.random() < 0.3
+    if uneven:
+        away = away + random.normal(0, 2.0, 128)[pitch]
+    wanted = pitch + away
     distance = np.abs(bank.root[None] - wanted[:, None])
     near = distance.min(1, keepdims=True)
-    strength = velocity + random.normal(0, 5)
+    # Hammers are hard or soft, all of them or each by itself, and no two pianos are voiced alike.
+    strength = velocity + random.normal(0, 12) + (random.normal(0, 14, 128)[pitch] if uneven else 0)
     cost = np.where(distance <= near + 0.3, 0, 1e6) + np.abs(bank.velocity[None] - strength[:, None])
     best: NDArray[np.int64] = cost.argmin(1)
     return best

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from inference.events import Beat, NoteOn
-from inference.rhythm.bars import BarNetwork
+from inference.rhythm.bars import BarNetwork, regular
 from inference.rhythm.config import FUSED
 from inference.rhythm.follower import Follower
 from inference.rhythm.hints import Hints
@@ -283,3 +283,31 @@ def test_a_tempo_that_was_asked_for_is_kept():
     ear = listener(None, LikesLong().eval(), recounted=1.0, slowest_bpm=100.0)
     found = np.median(np.diff([beat.time for beat in ear.beats(heard(4, 0))])) / ear.rate
     assert found == pytest.approx(0.5, abs=0.03)
+
+
+class LikesEvery(MetreNetwork):
+    """A bar begins with each `every`-th beat, if beats last half a second; of others nothing is known."""
+
+    def __init__(self, every):
+        super().__init__()
+        self.every = every
+
+    def step(self, x, state):
+        begins = torch.arange(x.shape[1]) % self.every == 0
+        sure = (x[..., SLOTS * 30].mean(1, keepdim=True) + 1).abs() < 0.2
+        return torch.where(sure, torch.where(begins, 8.0, -8.0), torch.zeros(())), state
+
+
+def test_beats_with_regular_bars_are_not_counted_otherwise():
+    """Notes alone would count every second beat; that no bars are heard then speaks against it."""
+    plain = listener(LikesEvery(3).eval(), LikesLong().eval(), recounted=1.0, clear=0.0)
+    ear = listener(LikesEvery(3).eval(), LikesLong().eval(), recounted=1.0, clear=60.0)
+    found = [np.median(np.diff([b.time for b in one.beats(heard(4, 0))])) / one.rate for one in (plain, ear)]
+    assert found == pytest.approx([1.0, 0.5], abs=0.03)
+
+
+def test_bars_are_regular_if_one_meter_explains_them():
+    logits = np.where(np.arange(60) % 3 == 1, 3.0, -3.0).astype(np.float32)
+    assert regular(logits, (2, 3, 4)) > 0.5 > 0.1 > regular(logits, (2, 4))
+    assert abs(regular(np.zeros(60, np.float32), (2, 3, 4))) < 0.1
+    assert np.isfinite(regular(logits[:1], (2, 3, 4)))
