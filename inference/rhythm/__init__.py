@@ -12,7 +12,7 @@ from inference.rhythm.bars import BarNetwork
 from inference.rhythm.config import CONFIGS
 from inference.rhythm.counting import CountingNetwork
 from inference.rhythm.decode import DecodeSettings
-from inference.rhythm.dynamics import DynamicsNetwork, DynamicsSettings
+from inference.rhythm.dynamics import DynamicsEnsemble, DynamicsSettings
 from inference.rhythm.follower import Follower
 from inference.rhythm.hints import Hints
 from inference.rhythm.listener import RhythmListener
@@ -61,11 +61,9 @@ def load(
         bars = BarNetwork()
         bars.load_state_dict(parts[BARS])
     if parts[DYNAMICS]:
-        dynamics = DynamicsNetwork()
-        dynamics.load_state_dict(parts[DYNAMICS])
+        dynamics = DynamicsEnsemble.of(parts[DYNAMICS])
     if parts[NOTED_DYNAMICS]:
-        noted_dynamics = DynamicsNetwork(NOTE_CUES)
-        noted_dynamics.load_state_dict(parts[NOTED_DYNAMICS])
+        noted_dynamics = DynamicsEnsemble.of(parts[NOTED_DYNAMICS], NOTE_CUES)
     if parts[NOTED]:
         struck = StruckNetwork(STRUCK[stored.metadata["noted"]]), CountingNetwork()
         struck[0].load_state_dict(parts[NOTED])

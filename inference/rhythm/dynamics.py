@@ -7,7 +7,7 @@ recording does not matter: what is looked at was brought to one level before.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -74,6 +74,30 @@ class DynamicsNetwork(nn.Module):
         return found[..., :CLASSES], found[..., CLASSES]
 
 
+class DynamicsEnsemble(nn.Module):
+    """Networks over the same cues, asked together: the means of their log probabilities and logits.
+
+    Which markings a score has is little to learn from, and each training errs in its own way.
+    """
+
+    def __init__(self, members: Iterable[DynamicsNetwork]) -> None:
+        super().__init__()
+        self.members = nn.ModuleList(members)
+
+    @classmethod
+    def of(cls, tensors: Mapping[str, Tensor], inputs: int = CUES) -> DynamicsEnsemble:
+        """The networks, in evaluation mode, whose tensors these are."""
+        count = len({name.split(".")[1] for name in tensors})
+        made = cls(DynamicsNetwork(inputs) for _ in range(count))
+        made.load_state_dict(tensors)
+        return made.eval()
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        told = [member(x) for member in self.members]
+        classes = torch.stack([classes.log_softmax(-1) for classes, _ in told])
+        return classes.mean(0), torch.stack([change for _, change in told]).mean(0)
+
+
 def cues(seen: Floats, frames: NDArray[np.int64]) -> Floats:
     """What each beat sounds like, on its own and within the piece, `(beats, CUES)`.
 
@@ -101,8 +125,8 @@ def cues(seen: Floats, frames: NDArray[np.int64]) -> Floats:
     return np.concatenate([np.stack(columns, 1), level, highest], 1).astype(np.float32)
 
 
-def hear_dynamics(network: DynamicsNetwork, seen: Floats, frames: NDArray[np.int64]) -> Heard:
-    """What the network thinks of each beat."""
+def hear_dynamics(network: nn.Module, seen: Floats, frames: NDArray[np.int64]) -> Heard:
+    """What a network over `cues`, in evaluation mode, thinks of each beat."""
     if not len(frames):
         return Heard(np.zeros((0, CLASSES), np.float32), np.zeros(0, np.float32))
     with torch.inference_mode():

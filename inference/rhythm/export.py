@@ -18,7 +18,7 @@ from inference.rhythm.bars import BarNetwork
 from inference.rhythm.config import CONFIGS, FrontEndConfig
 from inference.rhythm.counting import CountingNetwork
 from inference.rhythm.decode import DecodeSettings
-from inference.rhythm.dynamics import DynamicsNetwork, DynamicsSettings
+from inference.rhythm.dynamics import DynamicsEnsemble, DynamicsSettings
 from inference.rhythm.evaluate import f1, seconds
 from inference.rhythm.listener import Frames, RhythmListener
 from inference.rhythm.material import hear, recordings
@@ -79,11 +79,12 @@ def export(
         bars = BarNetwork()
         tensors |= _into(bars, torch.load(folder / "bars.pt", weights_only=True), BARS)
     if (folder / "dynamics.pt").is_file():
-        dynamics = DynamicsNetwork()
-        tensors |= _into(dynamics, torch.load(folder / "dynamics.pt", weights_only=True), DYNAMICS)
+        stored = torch.load(folder / "dynamics.pt", weights_only=True)
+        dynamics = DynamicsEnsemble.of(stored)
+        tensors |= _into(dynamics, stored, DYNAMICS)
     if (folder / "noted-dynamics.pt").is_file():
-        noted_dynamics = DynamicsNetwork(NOTE_CUES)
         stored = torch.load(folder / "noted-dynamics.pt", weights_only=True)
+        noted_dynamics = DynamicsEnsemble.of(stored, NOTE_CUES)
         tensors |= _into(noted_dynamics, stored, NOTED_DYNAMICS)
     if (folder / STRUCK_FOLDER / "checkpoint.pt").is_file():
         struck, own = (StruckNetwork(STRUCK[STRUCK_CONFIG]), CountingNetwork()), folder / STRUCK_FOLDER

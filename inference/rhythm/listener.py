@@ -19,7 +19,7 @@ from inference.rhythm.config import Input, Task
 from inference.rhythm.counting import CountingNetwork
 from inference.rhythm.decode import DecodeSettings, decode
 from inference.rhythm.dynamics import (
-    DynamicsNetwork,
+    DynamicsEnsemble,
     DynamicsSettings,
     Heard,
     decode_dynamics,
@@ -93,11 +93,11 @@ class RhythmListener:
         network: RhythmNetwork,
         settings: DecodeSettings | None = None,
         bars: BarNetwork | None = None,
-        dynamics: DynamicsNetwork | None = None,
+        dynamics: DynamicsEnsemble | None = None,
         *,
         struck: tuple[StruckNetwork, CountingNetwork] | None = None,
         metre: tuple[MetreNetwork, MetreNetwork] | None = None,
-        noted_dynamics: DynamicsNetwork | None = None,
+        noted_dynamics: DynamicsEnsemble | None = None,
         loudness: DynamicsSettings | None = None,
         hints: Hints | None = None,
     ) -> None:

@@ -9,8 +9,9 @@ from __future__ import annotations
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import nn
 
-from inference.rhythm.dynamics import SMOOTH, DynamicsNetwork, Floats, Heard, ranks, smoothed
+from inference.rhythm.dynamics import SMOOTH, Floats, Heard, ranks, smoothed
 
 SHARE = 0.3
 """How much notes count beside sound. Velocities depend on the level of a recording, and must not decide."""
@@ -68,7 +69,7 @@ def note_cues(onset: Times, pitch: NDArray[np.int64], velocity: Times, beats: Ti
     return np.stack(columns, 1).astype(np.float32)
 
 
-def hear_noted_dynamics(network: DynamicsNetwork, notes: Times, beats: Times) -> Heard:
+def hear_noted_dynamics(network: nn.Module, notes: Times, beats: Times) -> Heard:
     """What the network thinks of each beat.
 
     Args:

@@ -34,6 +34,8 @@ Music = TypeVar("Music", Recording, Performance)
 
 STRUCK_FOLDER, STRUCK_CONFIG = "struck", "struck-whole"
 """Where in a run's folder the network over notes is trained, and which it is."""
+SOUND_MEMBERS, NOTE_MEMBERS = 3, 2
+"""Networks that tell dynamics together, from sound and from notes."""
 
 
 @dataclass(frozen=True)
@@ -94,7 +96,8 @@ def run(settings: RhythmRun) -> Progress:
         marked = list(marked_performances(settings.data / "asap" / "train", settings.marked_per_piece))
         seed = settings.seed * 1000 + 2
         found = train_dynamics.collect(marked, mix.sampler, mix.augment, mix.front_end, seed, log.info)
-        torch.save(train_dynamics.fit(found).state_dict(), settings.folder / "dynamics.pt")
+        heard = train_dynamics.fit_members(found, SOUND_MEMBERS, 1_000, settings.seed, unseen=0.1)
+        torch.save(heard.state_dict(), settings.folder / "dynamics.pt")
         fit_noted_dynamics(settings)
     if settings.struck_minutes:
         own = _struck_run(settings)
@@ -110,11 +113,11 @@ def run(settings: RhythmRun) -> Progress:
 
 
 def fit_noted_dynamics(settings: RhythmRun) -> None:
-    """Train the network that tells dynamics from notes, into the run's folder."""
+    """Train the networks that tell dynamics from notes, into the run's folder."""
     marked = list(marked_performances(settings.data / "asap" / "train", settings.noted_per_piece))
     found = train_dynamics.collect_noted(marked, settings.seed * 1000 + 3)
-    network = train_dynamics.fit(found, steps=600, seed=settings.seed, unseen=0.3)
-    torch.save(network.state_dict(), settings.folder / "noted-dynamics.pt")
+    heard = train_dynamics.fit_members(found, NOTE_MEMBERS, 900, settings.seed, unseen=0.3)
+    torch.save(heard.state_dict(), settings.folder / "noted-dynamics.pt")
 
 
 def _struck_run(settings: RhythmRun) -> train_struck.StruckRun:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +16,7 @@ from torch import Tensor
 
 from inference.rhythm.bars import frame_of
 from inference.rhythm.config import FrontEndConfig
-from inference.rhythm.dynamics import CLASSES, DynamicsNetwork, cues
+from inference.rhythm.dynamics import CLASSES, DynamicsEnsemble, DynamicsNetwork, cues
 from inference.rhythm.loudness import BandPowers, features, levelled
 from inference.rhythm.mix import faster_rate
 from inference.rhythm.noted_dynamics import note_cues
@@ -25,11 +26,13 @@ from inference.training.augment import Augment
 from inference.training.beats import BeatTable, beats_file, read_beats
 from inference.training.corpus import RATE, read_performance
 from inference.training.markings import Measure, printed_dynamics, read_score, unfold
-from inference.training.notes import Floats
+from inference.training.notes import Floats, NoteTable
 from inference.training.sampler import Sampler
 
 LONGEST_S = 240.0
 _SILENCE_S = 5.0
+_BEFORE_S = 0.1
+"""How long before the first beat of a stretch its notes may be struck."""
 _LEVEL = 0.3
 """By how much excerpts differ in level, as log10 of power."""
 _TOUCH = 0.7, 1.4
@@ -77,35 +80,64 @@ def collect(
     seed: int,
     progress: Callable[[str], None] = lambda line: None,
 ) -> list[Example]:
-    """What each performance sounds like, beat by beat, on a piano and in a room drawn by chance."""
+    """What each stretch of a performance sounds like, beat by beat, on a piano and in a room by chance."""
     random, hear = np.random.default_rng(seed), BandPowers(front_end).eval()
     found = []
     for one in marked:
-        seen = _seen(one.midi, sampler, augment, hear, random)
-        frames = frame_of(one.beats.time, front_end)
-        inside = frames < len(seen)
-        if (one.beats.dynamics[inside] > 0).sum() >= _FEWEST:
-            found.append(
-                Example(str(one.midi.parent), cues(seen, frames[inside]), one.beats.dynamics[inside])
-            )
-        if len(found) % 20 == 0:
-            progress(f"{len(found)} performances with dynamics")
+        for notes, beats in stretches(one, random):
+            seen = _seen(notes, sampler, augment, hear, random)
+            frames = frame_of(beats.time, front_end)
+            inside = frames < len(seen)
+            if (beats.dynamics[inside] > 0).sum() >= _FEWEST:
+                found.append(
+                    Example(str(one.midi.parent), cues(seen, frames[inside]), beats.dynamics[inside])
+                )
+            if len(found) % 50 == 0:
+                progress(f"{len(found)} stretches of music with dynamics")
     return found
 
 
 def collect_noted(marked: Sequence[Marked], seed: int, copies: int = 3) -> list[Example]:
-    """What is struck in each performance, beat by beat, several times spoilt as a transcription is."""
+    """What is struck in each stretch of a performance, beat by beat, spoilt as a transcription is.
+
+    Args:
+        marked: performances.
+        seed: of everything that is drawn by chance.
+        copies: how often each is heard, each time spoilt otherwise.
+    """
     random, found = np.random.default_rng(seed), []
     for one in marked:
-        notes, inside = read_performance(one.midi).notes, one.beats.time < LONGEST_S
-        beats, classes = one.beats.time[inside], one.beats.dynamics[inside]
-        if (classes > 0).sum() < _FEWEST:
-            continue
-        for _ in range(copies):
-            onset, pitch, velocity = spoilt(notes, SPOIL, random)
-            velocity = velocity ** random.uniform(*_TOUCH)
-            found.append(Example(str(one.midi.parent), note_cues(onset, pitch, velocity, beats), classes))
+        for notes, beats in stretches(one, random):
+            for _ in range(copies if (beats.dynamics > 0).sum() >= _FEWEST else 0):
+                onset, pitch, velocity = spoilt(notes, SPOIL, random)
+                velocity = velocity ** random.uniform(*_TOUCH)
+                struck = note_cues(onset, pitch, velocity, beats.time)
+                found.append(Example(str(one.midi.parent), struck, beats.dynamics))
     return found
+
+
+def stretches(marked: Marked, random: Generator) -> Iterator[tuple[NoteTable, BeatTable]]:
+    """Minutes of a performance that are listened to at once, from 0 s: the first, and more of a long one.
+
+    What is heard of a beat depends on what else is heard, so stretches that overlap are not the same.
+    """
+    notes, beats = read_performance(marked.midi).notes, marked.beats
+    longer = max(float(beats.time[-1]) - LONGEST_S, 0.0)
+    more = math.ceil(2 * longer / LONGEST_S)
+    for start in (0.0, *random.uniform(0, longer, more)):
+        inside = (beats.time >= start) & (beats.time < start + LONGEST_S)
+        if inside.sum() >= _FEWEST:
+            heard = (notes.onset > start - _BEFORE_S) & (notes.onset < start + LONGEST_S)
+            yield notes.select(heard).moved(-start), beats.select(inside).moved(-start)
+
+
+def fit_members(
+    examples: Sequence[Example], members: int, steps: int, seed: int, unseen: float = 0.0
+) -> DynamicsEnsemble:
+    """So many networks trained on all examples, which differ by chance alone; see `fit`."""
+    return DynamicsEnsemble(
+        fit(examples, steps, seed=seed * 100 + member, unseen=unseen) for member in range(members)
+    )
 
 
 def fit(
@@ -157,10 +189,10 @@ def _printed(score: Sequence[Measure]) -> bool:
     return len({value for _, value in unfold(score, True).markings}) > 1
 
 
-def _seen(midi: Path, sampler: Sampler, augment: Augment, hear: BandPowers, random: Generator) -> Floats:
-    """What the network over beats looks at: a performance's first minutes, at any level."""
-    notes = read_performance(midi).notes
-    notes = notes.select(notes.onset < LONGEST_S)
+def _seen(
+    notes: NoteTable, sampler: Sampler, augment: Augment, hear: BandPowers, random: Generator
+) -> Floats:
+    """What the network over beats looks at: minutes of music, at any level."""
     length = int((LONGEST_S + _SILENCE_S) * RATE)  # always the same: transforms like round numbers
     audio = torch.from_numpy(sampler.play(notes, random, length)[0])[None]
     if random.random() < 0.5:

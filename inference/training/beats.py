@@ -27,6 +27,10 @@ class BeatTable:
     def __len__(self) -> int:
         return len(self.time)
 
+    def select(self, rows: NDArray[np.bool_]) -> BeatTable:
+        """The beats of a mask."""
+        return BeatTable(self.time[rows], self.downbeat[rows], self.dynamics[rows])
+
     def moved(self, by: float, stretch: float = 1.0) -> BeatTable:
         """Times are shifted by `by` seconds, then multiplied."""
         return BeatTable((self.time + by) * stretch, self.downbeat, self.dynamics)

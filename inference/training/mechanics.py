@@ -73,7 +73,7 @@ def _open_strings(
     audio: Floats, down: NDArray[np.bool_], cents: NDArray[np.float64], random: Generator
 ) -> Floats:
     pitch, number = (grid.ravel() for grid in np.meshgrid(np.arange(21, 109), np.arange(1, _PARTIALS + 1)))
-    stiffness = np.array([inharmonicity(COMMON, p) for p in pitch])
+    stiffness = np.array([inharmonicity(COMMON, float(p)) for p in pitch])
     hertz = 440 * 2 ** ((pitch + cents[pitch] / 100 - 69) / 12)
     hertz = number * hertz * np.sqrt((1 + stiffness * number**2) / (1 + stiffness))
     heard = np.flatnonzero(hertz < _HIGHEST_HZ)

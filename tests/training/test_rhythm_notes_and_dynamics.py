@@ -2,18 +2,34 @@
 
 from dataclasses import replace
 
+import mido
 import numpy as np
 import pytest
 import torch
 
 from inference.events import Note
 from inference.rhythm import load
-from inference.rhythm.dynamics import CUES, DynamicsSettings, cues, decode_dynamics, hear_dynamics
+from inference.rhythm.dynamics import (
+    CUES,
+    DynamicsEnsemble,
+    DynamicsSettings,
+    cues,
+    decode_dynamics,
+    hear_dynamics,
+)
 from inference.rhythm.evaluate_dynamics import best_bounds, change_hits, class_f1
 from inference.rhythm.labels import frame_targets
 from inference.rhythm.noted_dynamics import NOTE_CUES, SHARE, hear_noted_dynamics, note_cues
 from inference.rhythm.struck import LIVE, StruckNetwork
-from inference.rhythm.train_dynamics import Example, fit
+from inference.rhythm.train_dynamics import (
+    LONGEST_S,
+    Example,
+    Marked,
+    collect_noted,
+    fit,
+    fit_members,
+    stretches,
+)
 from inference.rhythm.train_struck import SpoilConfig, StruckRun, batches, excerpt, run, spoilt, struck_loss
 from inference.training.beats import NO_BEATS, BeatTable
 from inference.training.corpus import RATE
@@ -137,6 +153,22 @@ def test_dynamics_are_learned_and_level_does_not_matter():
         assert np.mean(other == found[0]) >= 0.95
 
 
+def test_members_are_asked_together_and_come_back_from_their_tensors():
+    random = np.random.default_rng(0)
+    draw = [random.normal(0, 1, (90, 7)).astype(np.float32) for _ in range(2)]
+    examples = [Example(str(i), x, sequence(i)[:90]) for i, x in enumerate(draw)]
+        Example(str(i), random.normal(0, 1, (90, 7)).astype(np.float32), sequence(i)[:90]) for i in (0, 1)
+    ]
+    both = fit_members(examples, 2, steps=3, seed=4)
+    again = DynamicsEnsemble.of({name: value.clone() for name, value in both.state_dict().items()}, 7)
+    x = torch.from_numpy(examples[0].cues)[None]
+    told, alone = again(x), [member(x) for member in both.members]
+    expected = sum(classes.log_softmax(-1) for classes, _ in alone) / 2
+    torch.testing.assert_close(told[0], expected)
+    torch.testing.assert_close(told[1], (alone[0][1] + alone[1][1]) / 2)
+    assert not torch.allclose(alone[0][0], alone[1][0])
+
+
 def test_shipped_dynamics_do_not_depend_on_level():
     listener, audio, frames = loud(sequence(3), 3)
     assert listener.dynamics is not None
@@ -215,3 +247,23 @@ def test_the_best_bounds_are_the_best():
     most = (best_bounds(printed, loud) == printed).sum()
     for _ in range(300):
         assert most >= (1 + np.searchsorted(np.sort(random.random(4)), loud) == printed).sum()
+
+
+@pytest.mark.parametrize("seconds, number", [(100, 1), (LONGEST_S - 1, 1), (LONGEST_S + 60, 2), (700, 5)])
+def test_a_long_performance_is_heard_in_stretches_that_begin_at_zero(tmp_path, seconds, number):
+    file = mido.MidiFile(ticks_per_beat=1_000)
+    track = file.add_track("")
+    for _ in range(int(seconds / 0.5)):
+        track.append(mido.Message("note_on", note=60, velocity=70, time=800))
+        track.append(mido.Message("note_off", note=60, time=200))
+    file.save(tmp_path / "played.mid")
+    time = 0.4 + 0.5 * np.arange(int(seconds / 0.5))
+    dynamics = np.where(time < 0.5 * seconds, 2, 4)
+    marked = Marked(tmp_path / "played.mid", BeatTable(time, np.arange(len(time)) % 4 == 0, dynamics))
+    found = list(stretches(marked, np.random.default_rng(0)))
+    assert len(found) == number
+    for notes, beats in found:
+        assert -0.5 <= beats.time[0] <= 1 and beats.time[-1] < LONGEST_S and (np.diff(beats.time) > 0).all()
+        assert np.abs(notes.onset[:, None] - beats.time).min(0).max() < 0.02
+    assert (found[0][1].dynamics[:100] == 2).all()
+    assert len(collect_noted([marked], 0, copies=2)) == 2 * number
