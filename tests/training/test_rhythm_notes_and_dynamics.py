@@ -157,8 +157,6 @@ def test_members_are_asked_together_and_come_back_from_their_tensors():
     random = np.random.default_rng(0)
     draw = [random.normal(0, 1, (90, 7)).astype(np.float32) for _ in range(2)]
     examples = [Example(str(i), x, sequence(i)[:90]) for i, x in enumerate(draw)]
-        Example(str(i), random.normal(0, 1, (90, 7)).astype(np.float32), sequence(i)[:90]) for i in (0, 1)
-    ]
     both = fit_members(examples, 2, steps=3, seed=4)
     again = DynamicsEnsemble.of({name: value.clone() for name, value in both.state_dict().items()}, 7)
     x = torch.from_numpy(examples[0].cues)[None]
