@@ -57,10 +57,10 @@ class PointerSettings:
     counted: float = 0.5
     certain: float = 0.15
     meters: tuple[int, ...] = (2, 3, 4)
-    meter_change: float = 4.0
+    meter_change: float = 2.5
     downbeat_bias: float = 0.0
     downbeat_weight: float = 1.0
-    noted_bars: float = 1.0
+    noted_bars: float = 0.75
 
 
 class Grid(NamedTuple):
