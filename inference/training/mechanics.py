@@ -15,7 +15,7 @@ from numpy.random import Generator
 from numpy.typing import NDArray
 
 from inference.training.corpus import RATE
-from inference.training.modelled import COMMON, inharmonicity
+from inference.training.modelled import bridges, partials
 from inference.training.notes import Floats, NoteTable
 
 _PARTIALS = 5
@@ -73,9 +73,8 @@ def _open_strings(
     audio: Floats, down: NDArray[np.bool_], cents: NDArray[np.float64], random: Generator
 ) -> Floats:
     pitch, number = (grid.ravel() for grid in np.meshgrid(np.arange(21, 109), np.arange(1, _PARTIALS + 1)))
-    stiffness = np.array([inharmonicity(COMMON, float(p)) for p in pitch])
-    hertz = 440 * 2 ** ((pitch + cents[pitch] / 100 - 69) / 12)
-    hertz = number * hertz * np.sqrt((1 + stiffness * number**2) / (1 + stiffness))
+    first = 440 * 2 ** ((pitch + cents[pitch] / 100 - 69) / 12)
+    hertz = partials(first, number, sum(bridges(pitch)))
     heard = np.flatnonzero(hertz < _HIGHEST_HZ)
     heard = random.choice(heard, min(_HEARD, len(heard)), replace=False)
     hertz, pitch, number = hertz[heard], pitch[heard], number[heard]

@@ -59,25 +59,6 @@ class Build:
     """Frequency of each mode that the knock of the hammer excites."""
 
 
-COMMON = Build(
-    stretch=1.0,
-    bass_stretch=1.0,
-    strike=1 / 8,
-    brightness=0.0,
-    slope=4.0,
-    cutoff=80.0,
-    cutoff_slope=12.0,
-    colour=np.zeros(64, np.float32),
-    decay=1.0,
-    damping=1.0,
-    second_stage=-14.0,
-    beating=0.4,
-    knock=-34.0,
-    modes=np.zeros(0, np.float32),
-)
-"""What pianos differ from."""
-
-
 def draw(random: Generator) -> Build:
     """A piano by chance: from concert grand to tired upright."""
     smooth = np.convolve(random.normal(0, random.uniform(2, 7), 64), np.hanning(5) / 2, "same")
@@ -110,10 +91,20 @@ def modelled_bank(name: str, random: Generator) -> Bank:
 
 
 def inharmonicity(build: Build, pitch: float) -> float:
-    """Coefficient B of the partials `n f sqrt(1 + B n^2)`: a bass bridge and a treble bridge."""
-    treble = build.stretch * np.exp(0.0926 * pitch - 13.64)
-    bass = build.bass_stretch * np.exp(-0.0847 * pitch - 5.82)
-    return float(treble + bass)
+    """Coefficient B of a key's strings, see `partials`."""
+    treble, bass = bridges(np.array(pitch))
+    return float(build.stretch * treble + build.bass_stretch * bass)
+
+
+def bridges(pitch: NDArray[Any]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """What the treble bridge and the bass bridge of a common piano add to B; pitches as MIDI counts them."""
+    return np.exp(0.0926 * pitch - 13.64), np.exp(-0.0847 * pitch - 5.82)
+
+
+def partials(hertz: Any, number: NDArray[Any], stiffness: Any) -> NDArray[np.float64]:
+    """Frequencies of partials `n f sqrt(1 + B n^2)`, if the first one is at `hertz`."""
+    found: NDArray[np.float64] = number * hertz * np.sqrt((1 + stiffness * number**2) / (1 + stiffness))
+    return found
 
 
 class _Voice:
@@ -124,7 +115,7 @@ class _Voice:
         stiffness = inharmonicity(build, root)
         number = np.arange(1, _MOST_PARTIALS + 1)
         hertz = 440 * 2 ** ((root - 69) / 12)
-        frequency = number * hertz * np.sqrt((1 + stiffness * number**2) / (1 + stiffness))
+        frequency = partials(hertz, number, stiffness)
         inside = frequency < _HIGHEST_HZ
         self.number, self.frequency = number[inside], frequency[inside]
         self.detail = random.normal(0, 3.5, len(self.number))
