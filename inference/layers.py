@@ -300,11 +300,12 @@ class _HarmonicGather(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None, None, None]:
-        (grad,) = grads
+        # Sums in half precision would be less exact, and slower than turning it into single.
+        grad, kind = grads[0].float(), grads[0].dtype
         offsets, first, pitches, (below, above), shape = ctx.plan
         channels = shape[-1]
         full = grad.new_zeros(*shape[:-2], below + shape[-2] + above, channels)
         for index, offset in enumerate(offsets):
             part = grad.narrow(-1, index * channels, channels)
             full.narrow(-2, below + first + offset, pitches).add_(part)
-        return full.narrow(-2, below, shape[-2]), None, None, None, None
+        return full.narrow(-2, below, shape[-2]).to(kind), None, None, None, None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from inference.piano.config import PITCHES, NoteState, Output
@@ -71,9 +72,20 @@ class DecisionHead(Streaming[Tensor]):
     def _view(self, joined: Tensor, frames: int) -> Tensor:
         if not self.hindsight:
             return joined
+        if torch.is_grad_enabled() and self.hindsight % 2 == 0:
+            return self._mixed(joined)
         seen = [joined[:, self.hindsight - back :][:, :frames] for back in self.looks]
         mixed: Tensor = self.mix(torch.cat(seen, -1))
         return mixed
+
+    def _mixed(self, joined: Tensor) -> Tensor:
+        """The same as one convolution with gaps between its three frames: slices have slow gradients."""
+        linear = self.mix.get_submodule("0")
+        assert isinstance(linear, nn.Linear)
+        weight = linear.weight.view(len(linear.weight), len(self.looks), -1).flip(1).transpose(1, 2)
+        x = joined.permute(0, 3, 1, 2)
+        y = F.conv2d(x, weight.unsqueeze(-1), linear.bias, dilation=(self.hindsight // 2, 1))
+        return F.relu(y).permute(0, 2, 3, 1)
 
 
 def together(hidden: Tensor) -> Tensor:

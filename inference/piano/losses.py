@@ -69,7 +69,7 @@ def _moved(output: Tensor, batch: Batch, frames: int) -> tuple[Tensor, Batch]:
 
 
 def _head_loss(output: Tensor, batch: Batch, config: LossConfig) -> dict[str, Tensor]:
-    frames = output.shape[1]
+    output, frames = output.float(), output.shape[1]
     states = batch.state.long()
     weight = torch.tensor(STATE_WEIGHTS)
     logits = output[..., : len(NoteState)].reshape(-1, len(NoteState))

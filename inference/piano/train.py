@@ -5,13 +5,14 @@ from __future__ import annotations
 import copy
 import logging
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 import torch
 import torch.distributed as dist
+from torch import Tensor, nn
 from torch.multiprocessing.spawn import spawn
 from torch.utils.data import DataLoader
 
@@ -92,22 +93,23 @@ def _rank(rank: int, settings: PianoRun, meeting: str) -> None:
     batches = _batches(settings, network, settings.seed * 1000 + rank)
     noise = torch.Generator().manual_seed(settings.seed * 1000 + rank)
     seconds = settings.mix.batch * settings.mix.chunk_s
-    progress = train(
-        network,
-        batches,
-        lambda net, batch: (
-            joint_loss(net, batch, settings.loss, noise)
-            if config.joint
-            else recursive_loss(net, batch, noise)
-        ),
-        settings.loop,
-        settings.folder,
-        seconds,
-        rank,
-    )
+
+    def loss(network: nn.Module, batch: Batch) -> Mapping[str, Tensor]:
+        with half_precision():
+            if config.joint:
+                return joint_loss(network, batch, settings.loss, noise)
+            return recursive_loss(network, batch, noise)
+
+    progress = train(network, batches, loss, settings.loop, settings.folder, seconds, rank)
     log.info("done: %.1f h of audio in %d steps", progress.seen_s / 3600, progress.steps)
     if settings.loop.ranks > 1:
         dist.destroy_process_group()
+
+
+def half_precision() -> torch.autocast:
+    """Products in bfloat16 where the processor has a unit for them: training is nearly twice as fast."""
+    tell = getattr(torch.cpu, "get_capabilities", None)  # torch 2.5 has none
+    return torch.autocast("cpu", torch.bfloat16, enabled=tell is not None and tell().get("amx_bf16", False))
 
 
 def _batches(settings: PianoRun, network: PianoNetwork, seed: int) -> Iterator[Batch]:
