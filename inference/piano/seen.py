@@ -9,6 +9,8 @@ from inference.piano.config import STATE_WEIGHTS, NoteState, Output, PianoConfig
 
 CHANNELS = 6
 """Of each frame and key: onset, active, velocity, shift, key, pedal."""
+VELOCITY = 2
+"""Which of them is the velocity."""
 
 
 def seen(output: Tensor, config: PianoConfig) -> Tensor:

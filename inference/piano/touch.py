@@ -19,8 +19,9 @@ from inference.streaming import Streaming
 
 LOUD_S, USUAL_S = 1.0, 300.0
 """Over how long a time loudness is averaged, and what is usual; exponentially."""
-_DB = 10 / math.log(10)
-_SILENCE = 1e-14
+DB = 10 / math.log(10)
+"""Decibels of a natural logarithm of power."""
+SILENCE = 1e-14
 """Square of the power that counts as silence, -70 dB."""
 
 
@@ -64,8 +65,8 @@ class Touch(Streaming[TouchState]):
         """Loudness and gain in dB, what they usually are, both `(batch, frames, 2)`, and the new state."""
         values = x.index_select(2, self.source).pow(self.exponent)
         mean, weight = self._means(values, state)
-        loud = (mean.narrow(2, 0, 2) + _SILENCE).log() * (_DB / 2)
-        gain, usual_gain = values.narrow(2, 2, 1) * (2 * _DB), mean.narrow(2, 2, 1) * (2 * _DB)
+        loud = (mean.narrow(2, 0, 2) + SILENCE).log() * (DB / 2)
+        gain, usual_gain = values.narrow(2, 2, 1) * (2 * DB), mean.narrow(2, 2, 1) * (2 * DB)
         now = torch.cat([loud.narrow(2, 0, 1), gain], 2)
         usual = torch.cat([loud.narrow(2, 1, 1), usual_gain], 2)
         if x.shape[1] != 1:

@@ -15,7 +15,8 @@ import torch
 from inference import weights
 from inference.piano.acoustic import fold_norms
 from inference.piano.config import LIGHT
-from inference.piano.frame import FrameNet, graph_name
+from inference.piano.frame import graph_name
+from inference.piano.frame_net import FrameNet
 from inference.piano.network import PianoNetwork
 from inference.streaming import leaves
 
@@ -29,19 +30,20 @@ def write(network: PianoNetwork, path: Path) -> None:
 
     frame = FrameNet(network).eval()
     # Three rows, a number that is no other size; and no tensor twice, which would be taken for one input.
-    state = [leaf.clone() for leaf in leaves(frame.like)]
-    features = torch.zeros(3, 1, network.front_end.channels, network.front_end.bins)
+    like = network.init_state(3)._replace(front_end=(), touch=())
+    state = [leaf.clone() for leaf in leaves(like)]
+    features = torch.zeros(3, 1, network.front_end.bins, network.front_end.channels)
     batch = {0: torch.export.Dim("batch", min=1)}
     with torch.no_grad():
         program: Any = torch.onnx.export(
             frame,
-            (features, torch.zeros(3, 1, 2), *state),
+            (features, *state),
             dynamo=True,
             optimize=False,  # or weights would lose their names
             verbose=False,
-            input_names=["features", "level", *(f"before{leaf}" for leaf in range(len(state)))],
+            input_names=["features", *(f"before{leaf}" for leaf in range(len(state)))],
             output_names=["seen", *(f"after{leaf}" for leaf in range(len(state)))],
-            dynamic_shapes={"features": batch, "level": batch, "state": tuple(batch for _ in state)},
+            dynamic_shapes={"features": batch, "carried": tuple(batch for _ in state)},
         )
     model, known = program.model_proto, frame.state_dict()
     for value in model.graph.initializer:
