@@ -128,6 +128,9 @@ def _data_or_trouble() -> Iterator[None]:
 @click.option("--start", metavar="NAME|FILE", help="Weights to begin from.  [default: chance]")
 @click.option("--learning-rate", type=click.FloatRange(0, min_open=True), help="At its highest.")
 @click.option("--fresh", type=click.IntRange(1, 4), default=1, help="New excerpts per batch of 4.")
+@click.option(
+    "--sound-only", is_flag=True, help="Train the network over sound, and none over beats and notes."
+)
 @click.option("--seed", type=int, default=1, help="Of everything that is drawn by chance.")
 def train_rhythm(
     data: Path,
@@ -138,6 +141,7 @@ def train_rhythm(
     start: str | None,
     learning_rate: float | None,
     fresh: int,
+    sound_only: bool,
     seed: int,
 ) -> None:
     """Train the rhythm system for --minutes; a run that was stopped goes on.
@@ -149,6 +153,8 @@ def train_rhythm(
 
     check_training(config, CONFIGS, data, start)
     settings = RhythmRun(data, work, config=config, seed=seed, start=start, struck_minutes=notes_minutes)
+    if sound_only:
+        settings = replace(settings, struck_minutes=0, bar_excerpts=0, marked_per_piece=0)
     loop = replace(settings.loop, minutes=minutes)
     if learning_rate is not None:
         loop = replace(loop, learning_rate=learning_rate)
@@ -161,7 +167,10 @@ def train_rhythm(
 @click.option("--data", type=FOLDER, required=True, help="Folder with the validation recordings.")
 @click.option("out", "-o", "--out", type=FILE, required=True, help="The weights: a .safetensors file.")
 @click.option("--config", default="fused", metavar="NAME", help="Which network was trained.")
-def export_rhythm(work: Path, data: Path, out: Path, config: str) -> None:
+@click.option(
+    "--beside", metavar="NAME|FILE", help="Weights that give what the run did not train, and settings."
+)
+def export_rhythm(work: Path, data: Path, out: Path, config: str, beside: str | None) -> None:
     """Average and store the weights of the run in the folder WORK, with the decoder tuned to them.
 
     Example: dawbridge train export-rhythm run --data data -o my-rhythm.safetensors
@@ -171,7 +180,7 @@ def export_rhythm(work: Path, data: Path, out: Path, config: str) -> None:
 
     check_export(config, CONFIGS, work, out, "rhythm")
     use_threads(1)
-    output.talk(export(work, data, out, config, output.talk))
+    output.talk(export(work, data, out, config, output.talk, beside))
     output.data(str(out))
 
 

@@ -6,26 +6,22 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 
 from inference import weights
-from inference.rhythm import BARS, COUNTING, DYNAMICS, METRE, NOTED, NOTED_DYNAMICS, TUNED
-from inference.rhythm.bars import BarNetwork
-from inference.rhythm.config import CONFIGS, FrontEndConfig
-from inference.rhythm.counting import CountingNetwork
+from inference.rhythm import BARS, COUNTING, DYNAMICS, METRE, NOTED, NOTED_DYNAMICS, PARTS, TUNED, load
+from inference.rhythm.config import FrontEndConfig
 from inference.rhythm.decode import DecodeSettings
-from inference.rhythm.dynamics import DynamicsEnsemble, DynamicsSettings
+from inference.rhythm.dynamics import DynamicsSettings
 from inference.rhythm.evaluate import f1, seconds
 from inference.rhythm.listener import Frames, RhythmListener
 from inference.rhythm.material import hear, recordings
-from inference.rhythm.metre import TASKS, MetreNetwork
-from inference.rhythm.network import RhythmNetwork
-from inference.rhythm.noted_dynamics import NOTE_CUES
-from inference.rhythm.struck import STRUCK, StruckNetwork
+from inference.rhythm.metre import TASKS
 from inference.rhythm.train import STRUCK_CONFIG, STRUCK_FOLDER
 from inference.training.beats import BeatTable, beats_file, read_beats
 from inference.training.corpus import RATE, read_audio, read_performance
@@ -65,53 +61,59 @@ def export(
     out: Path,
     config: str = "fused",
     progress: Callable[[str], None] = lambda line: None,
+    beside: str | None = None,
 ) -> str:
     """Write the averaged weights of a run's checkpoint as `out` (safetensors, half precision).
 
     The decoder is tuned on `maps/software/validation` and on the ASAP validation performances as the
     run's own pianos play them, never on `disklavier-dev`. Returns a line that says how well it went.
+    `beside` names weights that give the networks which the run has not trained, and the settings from
+    which tuning begins.
+
+    Raises:
+        WeightsError: there are no such weights.
     """
     state = torch.load(folder / "checkpoint.pt", weights_only=True)
-    network = RhythmNetwork(CONFIGS[config])
-    tensors = _into(network, state["average"], "")
-    bars = dynamics = noted_dynamics = struck = metre = None
-    if (folder / "bars.pt").is_file():
-        bars = BarNetwork()
-        tensors |= _into(bars, torch.load(folder / "bars.pt", weights_only=True), BARS)
-    if (folder / "dynamics.pt").is_file():
-        stored = torch.load(folder / "dynamics.pt", weights_only=True)
-        dynamics = DynamicsEnsemble.of(stored)
-        tensors |= _into(dynamics, stored, DYNAMICS)
-    if (folder / "noted-dynamics.pt").is_file():
-        stored = torch.load(folder / "noted-dynamics.pt", weights_only=True)
-        noted_dynamics = DynamicsEnsemble.of(stored, NOTE_CUES)
-        tensors |= _into(noted_dynamics, stored, NOTED_DYNAMICS)
-    if (folder / STRUCK_FOLDER / "checkpoint.pt").is_file():
-        struck, own = (StruckNetwork(STRUCK[STRUCK_CONFIG]), CountingNetwork()), folder / STRUCK_FOLDER
-        stored = torch.load(own / "checkpoint.pt", weights_only=True)
-        tensors |= _into(struck[0], stored["average"], NOTED)
-        tensors |= _into(struck[1], torch.load(own / "counting.pt", weights_only=True), COUNTING)
-        if all((own / task / "checkpoint.pt").is_file() for task in TASKS):
-            metre = MetreNetwork(), MetreNetwork()
-            for learned, task in zip(metre, TASKS, strict=True):
-                stored = torch.load(own / task / "checkpoint.pt", weights_only=True)
-                tensors |= _into(learned, stored["average"], f"{METRE}{task}.")
-    listener = RhythmListener(
-        network, bars=bars, dynamics=dynamics, struck=struck, metre=metre, noted_dynamics=noted_dynamics
-    )
+    parts = {"": state["average"], **_trained_parts(folder)}
+    tensors = {f"{prefix}{name}": value for prefix, part in parts.items() for name, value in part.items()}
+    metadata = {f"dynamics_{name}": str(value) for name, value in asdict(DynamicsSettings()).items()}
+    if beside is not None:
+        stored = weights.read(beside)
+        missing = tuple(part for part in PARTS if not any(name.startswith(part) for name in tensors))
+        tensors |= {name: value for name, value in stored.tensors.items() if name.startswith(missing)}
+        metadata |= stored.metadata
+    metadata |= {"config": config, "training": json.dumps({**state["config"], **state["progress"]})}
+    if NOTED in parts:
+        metadata["noted"] = STRUCK_CONFIG
+    with TemporaryDirectory() as place:  # tuned as they will be read
+        draft = Path(place) / out.name
+        weights.write(draft, tensors, metadata)
+        listener = load(str(draft))
     music = validation_music(listener, data, folder / "banks.npz")
     settings = tune(music, listener, progress)
-    metadata = {
-        "config": config,
-        **({"noted": STRUCK_CONFIG} if struck else {}),
-        **{name: str(getattr(settings, name)) for name in TUNED},
-        **{f"dynamics_{name}": str(value) for name, value in asdict(DynamicsSettings()).items()},
-        "training": json.dumps({**state["config"], **state["progress"]}),
-    }
-    weights.write(out, tensors, metadata)
+    weights.write(out, tensors, metadata | {name: str(getattr(settings, name)) for name in TUNED})
     weights.record(out)
     beat, downbeat = measure(music, listener)
     return f"validation: beats {beat:.3f}, downbeats {downbeat:.3f} in {len(music)} excerpts"
+
+
+def _trained_parts(folder: Path) -> dict[str, Mapping[str, Tensor]]:
+    """What a run trained besides the network over sound: tensors by the prefix that they will have."""
+    struck = folder / STRUCK_FOLDER
+    files = {
+        BARS: folder / "bars.pt",
+        DYNAMICS: folder / "dynamics.pt",
+        NOTED_DYNAMICS: folder / "noted-dynamics.pt",
+        NOTED: struck / "checkpoint.pt",
+        COUNTING: struck / "counting.pt",
+        **{f"{METRE}{task}.": struck / task / "checkpoint.pt" for task in TASKS},
+    }
+    found = {}
+    for prefix, path in files.items():
+        if path.is_file():
+            stored = torch.load(path, weights_only=True)
+            found[prefix] = stored.get("average", stored)
+    return found
 
 
 def validation_music(listener: RhythmListener, data: Path, banks: Path) -> list[Music]:
@@ -158,15 +160,6 @@ def _music(frames: Frames, beats: BeatTable, config: FrontEndConfig) -> Music:
     inside = (beats.time > first / rate) & (beats.time < last / rate)
     times = beats.time - first / rate
     return Music(frames.part(first, last), times[inside], times[inside & beats.downbeat])
-
-
-def _into(network: nn.Module, stored: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    """Give a network its weights in half precision; returns them, named with the prefix."""
-    tensors = {
-        name: value.half().float() if value.is_floating_point() else value for name, value in stored.items()
-    }
-    network.load_state_dict(tensors)
-    return {f"{prefix}{name}": value for name, value in tensors.items()}
 
 
 def _played(folder: Path, banks: Path) -> list[tuple[Floats, BeatTable]]:
