@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from inference.events import Control, Controller, Events, NoteOff, NoteOn
+from inference.piano import verdict
 from inference.piano.recent import Recent
 
 Array = NDArray[np.float32]
@@ -20,7 +21,7 @@ _LONG = 50
 """Frames after which a note is a held one."""
 _SOUNDS = 0.5
 """How probably a key must sound in the frame after an onset that is not sure."""
-_AGAIN = 3
+AGAIN = 3
 """Frames within which no key is struck again, as no piano repeats so fast: it is one doubtful onset."""
 _REMEMBERED = 6
 """Frames in which signs of an onset are sought once a key is found sounding."""
@@ -50,6 +51,9 @@ class DecodeSettings:
     passage: float = 0.0
     """How much of the mean velocity of late is added to each: what a network says lies too near the middle,
     the mean of many notes is surer, and a passage is soft or loud as a whole."""
+    verdict: tuple[float, ...] = ()
+    """Weights by which peaks are judged, if any (see `inference.piano.verdict`); then `onset` is how
+    probable it must be that a peak is a note."""
     raw: bool = False
     """Notes end when the key comes up, and the pedal is an event of its own; else notes end when
     their sound does."""
@@ -122,7 +126,7 @@ def strikes(before: Frame, frame: Frame, after: Frame, index: int, settings: Dec
     """The onsets of frame `index` alone, whatever sounded before: without ids, as loud as each is alone."""
     place = (index + 1) * settings.hop - settings.delay
     return [
-        _on(int(key), _onset_time(place, frame, int(key), settings), (before, frame, after), 0, settings)
+        _on(int(key), onset_time(place, frame, int(key), settings), (before, frame, after), 0, settings)
         for key in np.flatnonzero(_struck(before, frame, after, settings))
     ]
 
@@ -154,7 +158,8 @@ def _decide(
     place = (state.index + 1) * settings.hop - settings.delay
     now = max(0, place)
     voiced, passed = state.voice != _SILENT, state.index - state.since
-    struck = _struck(before, frame, after, settings) > (voiced & (passed < _AGAIN))  # a > b: a, and not b
+    again = voiced & (passed < AGAIN)
+    struck, certain = _judged(state, (before, frame, after), again, settings)
     age = np.minimum(passed / _LONG, 1)
     gone = frame.active < settings.offset + age * (settings.held - settings.offset)
     sounds = frame.active > settings.late
@@ -170,20 +175,40 @@ def _decide(
     voice[ended], since[ended] = _SILENT, state.index
     begun: list[NoteOn] = []
     for key in np.flatnonzero(struck):
-        time = _onset_time(place, frame, int(key), settings)
+        time = onset_time(place, frame, int(key), settings)
         if voice[key] != _SILENT:
             found.append(_off(int(key), time, voice, settings))
-        begun.append(_on(int(key), time, (before, frame, after), number + len(begun), settings))
+        note = _on(int(key), time, (before, frame, after), number + len(begun), settings)
+        begun.append(note if certain is None else replace(note, confidence=float(certain[key])))
     for key in np.flatnonzero(overheard):
-        note = _overheard(state, after, int(key), number + len(begun), settings)
-        if note is not None:
-            begun.append(note)
+        late = _overheard(state, after, int(key), number + len(begun), settings)
+        if late is not None:
+            begun.append(late)
     for note in begun:
         voice[note.pitch - settings.lowest], since[note.pitch - settings.lowest] = note.note, state.index
     touch = state.touch.after(begun, state.index) if begun else state.touch
     found.extend(touch.judge(note, settings.passage) for note in begun)
     notes.extend(sorted(found, key=lambda event: event.time))
     return replace(state, voice=voice, next_voice=number + len(begun), since=since, touch=touch)
+
+
+def _judged(
+    state: DecodeState,
+    frames: tuple[Frame, Frame, Frame],
+    not_again: NDArray[np.bool_],
+    settings: DecodeSettings,
+) -> tuple[NDArray[np.bool_], NDArray[np.float64] | None]:
+    """Which keys are struck in the middle frame, and how surely, if the settings bring a verdict."""
+    if not settings.verdict:
+        return _struck(*frames, settings) > not_again, None  # a > b: a, and not b
+    peaks = peaks_of(*frames, verdict.CANDIDATE) > not_again
+    if not np.count_nonzero(peaks):
+        return peaks, None
+    earlier = state.recent[-2] if len(state.recent) > 1 else Frame.silent(len(peaks))
+    keys = np.flatnonzero(peaks)
+    certain = np.zeros(len(peaks))
+    certain[keys] = verdict.probability(verdict.evidence((earlier, *frames), keys), settings.verdict)
+    return certain > settings.onset, certain
 
 
 def _overheard(
@@ -202,12 +227,13 @@ def _overheard(
     likeliest = int(np.argmax(signs))
     back = len(frames) - 1 - likeliest
     place = (state.index + 1) * settings.hop - settings.delay
-    time = _onset_time(place - back * settings.hop, frames[likeliest], key, settings)
+    time = onset_time(place - back * settings.hop, frames[likeliest], key, settings)
     earliest = max(0, place - settings.hop // 2)  # what was promised to be final stays so
     return _on(key, max(time, earliest), (*frames, after), number, settings)
 
 
-def _onset_time(place: int, frame: Frame, key: int, settings: DecodeSettings) -> int:
+def onset_time(place: int, frame: Frame, key: int, settings: DecodeSettings) -> int:
+    """Sample at which a key was struck in a frame that is about `place`."""
     return max(0, place + round(float(np.clip(frame.shift[key], -0.5, 0.5)) * settings.hop))
 
 
@@ -220,17 +246,25 @@ def _on(key: int, time: int, frames: Sequence[Frame], number: int, settings: Dec
     return NoteOn(time, settings.lowest + key, velocity, number, confidence=min(1.0, certainty))
 
 
-def _struck(before: Frame, frame: Frame, after: Frame, settings: DecodeSettings) -> NDArray[np.bool_]:
-    """An onset is where its probability peaks, if it and its larger neighbour add up to enough."""
-    now, threshold = frame.onset, settings.onset
+def peaks_of(before: Frame, frame: Frame, after: Frame, threshold: float) -> NDArray[np.bool_]:
+    """Where the probability of an onset peaks, if it and its larger neighbour add up to enough."""
+    now = frame.onset
     peaks = now > threshold / 2
     if not np.count_nonzero(peaks):
         return peaks
     beside = np.maximum(before.onset, after.onset)
     peaks &= (now >= before.onset) & (now > after.onset) & (now + beside > threshold)
-    # An overtone flares up with a loud note and is gone in the next frame.
-    sure = before.onset + now + after.onset > SURE
-    return peaks & (sure | (after.active > _SOUNDS))
+    return peaks
+
+
+def _struck(before: Frame, frame: Frame, after: Frame, settings: DecodeSettings) -> NDArray[np.bool_]:
+    """Peaks that are sure, or sound on: an overtone flares up with a loud note and is gone."""
+    peaks = peaks_of(before, frame, after, settings.onset)
+    if not np.count_nonzero(peaks):
+        return peaks
+    sure = before.onset + frame.onset + after.onset > SURE
+    peaks &= sure | (after.active > _SOUNDS)
+    return peaks
 
 
 def _off(key: int, time: int, voice: NDArray[np.int64], settings: DecodeSettings) -> NoteOff:

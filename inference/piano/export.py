@@ -6,9 +6,9 @@ import json
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cache
-from itertools import islice, repeat
+from itertools import chain, islice, repeat
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -23,6 +23,7 @@ from inference.piano.decode import DecodeSettings, DecodeState, Frame, decode, f
 from inference.piano.mix import MixConfig
 from inference.piano.network import PianoNetwork
 from inference.piano.refit import RefitConfig, refit_touch, refit_velocity
+from inference.piano.refit_verdict import refit_verdicts, sampled
 from inference.piano.start import begin_from
 from inference.piano.train import diet
 from inference.piano.transcriber import PianoTranscriber, decode_settings
@@ -36,7 +37,9 @@ log = logging.getLogger(__name__)
 REFIT_MIX = MixConfig(recorded=0.6, silent=0.0)
 REFIT_BATCHES, REFIT_SEED = 150, 77
 """Half an hour of recorded and sampled pianos, none of them modelled."""
-ONSETS = (0.2, 0.25, 0.3, 0.35, 0.4, 0.45, 0.5, 0.55)
+VERDICT_EXCERPTS = 60
+"""Half an hour of sampled pianos, beside minutes of every other recording."""
+ONSETS = (0.2, 0.25, 0.3, 0.35, 0.4, 0.45, 0.5, 0.55, 0.6, 0.65)
 OFFSETS = (0.4, 0.5, 0.6, 0.7)
 LATE = ((0.7, 0.1), (0.7, 0.2), (0.8, 0.05), (0.8, 0.1), (0.8, 0.2), (0.9, 0.05), (0.9, 0.1), (1.0, 0.1))
 """Pairs of how surely a key must sound, and how much of an onset it needs."""
@@ -54,15 +57,23 @@ class Calibration:
     offset: float
     onset_f1: float
     onset_offset_f1: float
+    verdict: tuple[float, ...] = field(default=(), repr=False)
 
-    def thresholds(self) -> dict[str, float]:
+    def thresholds(self) -> dict[str, float | tuple[float, ...]]:
         """What the decoder needs."""
-        found = {name: getattr(self, name) for name in ("onset", "late", "faint", "offset")}
+        found = {name: getattr(self, name) for name in ("onset", "late", "faint", "offset", "verdict")}
         return found | {"passage": PASSAGE}
 
     def applied(self, settings: DecodeSettings) -> DecodeSettings:
         """Settings with these thresholds."""
-        return replace(settings, onset=self.onset, late=self.late, faint=self.faint, offset=self.offset)
+        return replace(
+            settings,
+            onset=self.onset,
+            late=self.late,
+            faint=self.faint,
+            offset=self.offset,
+            verdict=self.verdict,
+        )
 
 
 def export(
@@ -85,29 +96,36 @@ def export(
     state = torch.load(folder / "checkpoint.pt", weights_only=True)
     network = PianoNetwork(CONFIGS[config])
     begin_from(network, state["average"])
-    other = None if mean_with is None else _alike(network, mean_with)
-    if (folder / "banks.npz").exists():
+    if mean_with is not None:
+        other = _alike(network, mean_with)
+        network.load_state_dict(
+            {
+                name: (value + other[name]) / 2 if value.is_floating_point() else value
+                for name, value in network.state_dict().items()
+            }
+        )
+    known = (folder / "banks.npz").exists()
+    if known:
         mix = diet(folder, data, network, REFIT_MIX, REFIT_SEED, modelled=0.0)
         refit_velocity(network, islice(mix, REFIT_BATCHES), RefitConfig())
         refit_touch(network, open_recordings(folder)[::2])  # three numbers per delay; half is plenty
     else:
-        log.warning("velocity is not read anew: %s holds no data", folder)
-    tensors = network.state_dict()
-    if other is not None:
-        tensors = {
-            name: (value + other[name]) / 2 if value.is_floating_point() else value
-            for name, value in tensors.items()
-        }
+        log.warning("velocities and verdicts are not read anew: %s holds no data", folder)
     tensors = {
-        name: value.half().float() if value.is_floating_point() else value for name, value in tensors.items()
+        name: value.half().float() if value.is_floating_point() else value
+        for name, value in network.state_dict().items()
     }
     network.load_state_dict(tensors)
-    recordings = sorted((data / "maps" / "software" / "validation").glob("*.ogg"))
     delays = network.config.delays
+    verdicts: list[tuple[float, ...]] = [()] * len(delays)
+    if known:
+        excerpts = sampled(mix.sampler, VERDICT_EXCERPTS, np.random.default_rng(REFIT_SEED))
+        verdicts = refit_verdicts(network, chain(open_recordings(folder)[::2], excerpts))
+    recordings = sorted((data / "maps" / "software" / "validation").glob("*.ogg"))
     with ProcessPoolExecutor(
         processes, get_context("spawn"), initializer=torch.set_num_threads, initargs=(1,)
     ) as pool:
-        found = pool.map(calibrate, repeat(network), repeat(recordings), range(len(delays)))
+        found = pool.map(calibrate, repeat(network), repeat(recordings), range(len(delays)), verdicts)
         calibrations = dict(zip(delays, found, strict=True))
     metadata = {
         "config": config,
@@ -132,13 +150,16 @@ def _alike(network: PianoNetwork, name: str) -> dict[str, Tensor]:
     return stored.tensors
 
 
-def calibrate(network: PianoNetwork, recordings: Sequence[Path], chosen: int = 0) -> Calibration:
+def calibrate(
+    network: PianoNetwork, recordings: Sequence[Path], chosen: int = 0, verdict: tuple[float, ...] = ()
+) -> Calibration:
     """Thresholds of onsets and of late notes by onset F1, then of offsets by onset-and-offset F1.
 
     Args:
         network: what is calibrated.
         recordings: audio with notes beside it.
         chosen: which of its delays.
+        verdict: what judges its peaks.
     """
     network.chosen = chosen
     heard = [
@@ -148,7 +169,7 @@ def calibrate(network: PianoNetwork, recordings: Sequence[Path], chosen: int = 0
         )
         for path in recordings
     ]
-    return choose(decode_settings(network), heard)
+    return choose(decode_settings(network, verdict=verdict), heard)
 
 
 def choose(settings: DecodeSettings, heard: Sequence[tuple[Table, list[Frame]]]) -> Calibration:
@@ -177,6 +198,7 @@ def choose(settings: DecodeSettings, heard: Sequence[tuple[Table, list[Frame]]])
         settings.offset,
         onset_f1(settings),
         onset_offset_f1(settings),
+        settings.verdict,
     )
 
 
@@ -197,9 +219,12 @@ def notes_of(frames: list[Frame], settings: DecodeSettings) -> Table:
     return np.array(sorted(rows), np.float64).reshape(-1, 4)
 
 
+_DESCRIBED = ("onset", "late", "faint", "offset", "onset_f1", "onset_offset_f1")
+
+
 def describe(calibrations: Mapping[int, Calibration]) -> str:
     """A line per delay, for a person."""
     return "\n".join(
-        f"delay {delay}: " + ", ".join(f"{name} {value:.4g}" for name, value in asdict(found).items())
+        f"delay {delay}: " + ", ".join(f"{name} {getattr(found, name):.4g}" for name in _DESCRIBED)
         for delay, found in calibrations.items()
     )

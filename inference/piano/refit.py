@@ -115,7 +115,7 @@ def refit_touch(network: PianoNetwork, recordings: Iterable[Recording]) -> None:
 def _heard(network: PianoNetwork, recording: Recording) -> list[tuple[Array, Array, Array]]:
     """Of each onset, for each head: velocity, loudness and gain; both as unusual; the true velocity."""
     with torch.no_grad():
-        hidden, now, unusual = _hidden(network, recording)
+        hidden, now, unusual = hear_all(network, recording)
         heads = [head for head in network.heads if isinstance(head, DecisionHead)]
         velocities = [head.keys(head.view(hidden))[0, :, :, Output.VELOCITY].double() for head in heads]
     labels = frame_labels(recording.notes, None, len(now), network.config)
@@ -132,7 +132,7 @@ def _heard(network: PianoNetwork, recording: Recording) -> list[tuple[Array, Arr
     return found
 
 
-def _hidden(network: PianoNetwork, recording: Recording) -> tuple[Tensor, Array, Array]:
+def hear_all(network: PianoNetwork, recording: Recording) -> tuple[Tensor, Array, Array]:
     """What heads read, loudness and gain `(frames, 2)`, and both as unusual; in pieces that memory holds."""
     front, touch = network.front_end, network.touch
     assert isinstance(front, LogFrequencySpectrogram) and touch is not None

@@ -95,15 +95,15 @@ class PianoTranscriber:
     def frames(self, audio: Tensor) -> list[Frame]:
         """What the decoder would see of one stream `(1, samples)` from its start."""
         pieces = self._pieces(audio, self._step.init_state())
-        return [frame for seen, _ in pieces for frame in _frames(seen[0].numpy())]
+        return [frame for seen, _ in pieces for frame in as_frames(seen[0].numpy())]
 
     def _decode(
         self, seen: NDArray[np.float32], state: DecodeState | EarlyState
     ) -> tuple[Events, DecodeState | EarlyState]:
         if isinstance(state, DecodeState):
-            return decode(_frames(seen), state, self.settings)
+            return decode(as_frames(seen), state, self.settings)
         assert self._early is not None
-        return self._early.decode(_frames(seen[:, :CHANNELS]), _frames(seen[:, CHANNELS:]), state)
+        return self._early.decode(as_frames(seen[:, :CHANNELS]), as_frames(seen[:, CHANNELS:]), state)
 
     def _pieces(self, audio: Tensor, state: Tensors) -> Iterator[tuple[Tensor, Tensors]]:
         longest = _PIECE * self.hop
@@ -113,18 +113,19 @@ class PianoTranscriber:
             yield seen, state
 
 
-def _frames(channels: NDArray[np.float32]) -> list[Frame]:
+def as_frames(channels: NDArray[np.float32]) -> list[Frame]:
     """What the decoder sees of one stream, `(frames, 6, 88)`, frame by frame."""
     return [Frame(c[0], c[1], c[2], c[3], c[4], float(c[5, 0])) for c in channels]
 
 
 def decode_settings(
-    network: PianoNetwork, chosen: int | None = None, **thresholds: float | bool
+    network: PianoNetwork, chosen: int | None = None, **thresholds: float | bool | Sequence[float]
 ) -> DecodeSettings:
     """Decoder settings that fit a network's frames and the delay it was set to, or another."""
     config = network.config
     delay = config.delays[network.chosen if chosen is None else chosen] + config.lookahead * config.hop
-    return DecodeSettings(config.hop, delay, LOWEST, **thresholds)  # type: ignore[arg-type]
+    stored = {name: tuple(x) if isinstance(x, Sequence) else x for name, x in thresholds.items()}
+    return DecodeSettings(config.hop, delay, LOWEST, **stored)  # type: ignore[arg-type]
 
 
 def decisions(config: PianoConfig) -> tuple[float, ...]:

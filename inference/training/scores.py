@@ -55,7 +55,7 @@ def score(name: str, reference: Table, estimate: Table, waits: Sequence[float] =
     `waits` are the seconds from the onsets of the estimate to when its notes were told, if known.
     """
     reference = reference[np.argsort(reference[:, 0])]
-    hits = _hits(reference, estimate)
+    hits = hits_of(reference, estimate)
     by_register = _counts(reference, hits, 2, REGISTERS)
     by_velocity = _counts(reference, hits, 3, VELOCITIES)
     if not len(estimate):
@@ -99,11 +99,11 @@ def onset_f1(reference: Table, estimate: Table, tolerance: float = 0.05) -> floa
 def matched(reference: Table, estimate: Table) -> tuple[Table, Table]:
     """The notes that were found, and what they were found as, row by row."""
     reference = reference[np.argsort(reference[:, 0])]
-    pairs = _hits(reference, estimate)
+    pairs = hits_of(reference, estimate)
     return reference[pairs[:, 0]], estimate[pairs[:, 1]]
 
 
-def _hits(reference: Table, estimate: Table) -> NDArray[np.int64]:
+def hits_of(reference: Table, estimate: Table) -> NDArray[np.int64]:
     """Pairs of row numbers whose pitches agree and whose onsets lie within 50 ms."""
     if not len(estimate):
         return np.zeros((0, 2), np.int64)
