@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import cache
-from itertools import chain, islice, repeat
+from itertools import islice, repeat
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -23,7 +23,7 @@ from inference.piano.decode import DecodeSettings, DecodeState, Frame, decode, f
 from inference.piano.mix import MixConfig
 from inference.piano.network import PianoNetwork
 from inference.piano.refit import RefitConfig, refit_touch, refit_velocity
-from inference.piano.refit_verdict import refit_verdicts, sampled
+from inference.piano.refit_verdict import refit_verdicts
 from inference.piano.start import begin_from
 from inference.piano.train import diet
 from inference.piano.transcriber import PianoTranscriber, decode_settings
@@ -37,8 +37,8 @@ log = logging.getLogger(__name__)
 REFIT_MIX = MixConfig(recorded=0.6, silent=0.0)
 REFIT_BATCHES, REFIT_SEED = 150, 77
 """Half an hour of recorded and sampled pianos, none of them modelled."""
-VERDICT_EXCERPTS = 60
-"""Half an hour of sampled pianos, beside minutes of every other recording."""
+VERDICT_EXCERPTS, EXCERPT_S = 240, 30.0
+"""Two hours of what training hears."""
 ONSETS = (0.2, 0.25, 0.3, 0.35, 0.4, 0.45, 0.5, 0.55, 0.6, 0.65)
 OFFSETS = (0.4, 0.5, 0.6, 0.7)
 LATE = ((0.7, 0.1), (0.7, 0.2), (0.8, 0.05), (0.8, 0.1), (0.8, 0.2), (0.9, 0.05), (0.9, 0.1), (1.0, 0.1))
@@ -119,8 +119,8 @@ def export(
     delays = network.config.delays
     verdicts: list[tuple[float, ...]] = [()] * len(delays)
     if known:
-        excerpts = sampled(mix.sampler, VERDICT_EXCERPTS, np.random.default_rng(REFIT_SEED))
-        verdicts = refit_verdicts(network, chain(open_recordings(folder)[::2], excerpts))
+        random = np.random.default_rng(REFIT_SEED)
+        verdicts = refit_verdicts(network, (mix.heard(random, EXCERPT_S) for _ in range(VERDICT_EXCERPTS)))
     recordings = sorted((data / "maps" / "software" / "validation").glob("*.ogg"))
     with ProcessPoolExecutor(
         processes, get_context("spawn"), initializer=torch.set_num_threads, initargs=(1,)

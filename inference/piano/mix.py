@@ -76,21 +76,32 @@ class Mix(IterableDataset[Batch]):
         columns = zip(*[vars(labels).values() for _, labels in chunks], strict=True)
         return Batch(features, *[torch.from_numpy(np.stack(column)) for column in columns])
 
+    def heard(self, random: Generator, seconds: float) -> Recording:
+        """An excerpt as microphones hear it, with its notes."""
+        audio, notes, _ = self._excerpt(random, int(seconds * RATE))
+        wet = self.augment(torch.from_numpy(audio)[None], random)[0].numpy()
+        peak = max(float(np.abs(wet).max()), 1e-6)
+        return Recording("excerpt", "mix", (wet / peak * 32_000).astype(np.int16), notes)
+
     def _chunk(self, random: Generator, frames: int, length: int) -> tuple[Floats, FrameLabels]:
         if random.random() < self.config.silent:
             nothing = np.zeros(length, np.float32)
             return nothing, frame_labels(NO_NOTES, NO_PEDAL, frames, self.network)
+        audio, notes, pedal = self._excerpt(random, length)
+        return audio, frame_labels(notes, pedal, frames, self.network)
+
+    def _excerpt(self, random: Generator, length: int) -> tuple[Floats, NoteTable, Floats | None]:
+        """A piece of a recording, whose pedal is unknown, or a sampled performance."""
         while True:
-            pedal: Floats | None = None
             if random.random() < self.config.recorded:
                 index = random.choice(len(self.recordings), p=self.weights)
                 cut = _cut(self.recordings[index], random, length)
+                if cut is not None:
+                    return *cut, None
             else:
                 sampled = self.sampler.excerpt(random, length)
-                cut, pedal = (sampled[:2], sampled[2]) if sampled else (None, None)
-            if cut is not None:
-                audio, notes = cut
-                return audio, frame_labels(notes, pedal, frames, self.network)
+                if sampled is not None:
+                    return sampled
 
 
 def _cut(recording: Recording, random: Generator, length: int) -> tuple[Floats, NoteTable] | None:

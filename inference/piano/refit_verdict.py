@@ -6,7 +6,6 @@ from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 import torch
-from numpy.random import Generator
 from numpy.typing import NDArray
 
 from inference.piano.decode import AGAIN, DecodeSettings, Frame, onset_time, peaks_of
@@ -17,7 +16,6 @@ from inference.piano.seen import seen
 from inference.piano.transcriber import as_frames, decode_settings
 from inference.piano.verdict import CANDIDATE, EVIDENCE, evidence, probability
 from inference.training.corpus import RATE, Recording
-from inference.training.sampler import Sampler
 from inference.training.scores import Table, hits_of
 
 Array = NDArray[np.float64]
@@ -25,7 +23,6 @@ Array = NDArray[np.float64]
 RIDGE = 3.0
 """Pull to weights of zero, of evidence of unit variance."""
 _STEPS = 30
-_EXCERPT_S = 30
 _SILENT = Frame.silent(88)
 
 
@@ -34,7 +31,7 @@ def refit_verdicts(network: PianoNetwork, music: Iterable[Recording]) -> list[tu
 
     Args:
         network: in evaluation mode; at most the first minute of each recording is heard.
-        music: that it was trained on, or more of the kind.
+        music: of the kind that it was trained on, rooms and noise included, or verdicts would be too sure.
     """
     found: list[list[tuple[Array, NDArray[np.bool_]]]] = [[] for _ in network.heads]
     for recording in music:
@@ -87,17 +84,6 @@ def solve(found: Array, right: NDArray[np.bool_]) -> tuple[float, ...]:
         weights -= np.linalg.solve(curve, slope)
     each = weights[:-1] / spread
     return (*each.tolist(), float(weights[-1] - each @ middle))
-
-
-def sampled(sampler: Sampler, count: int, random: Generator) -> Iterator[Recording]:
-    """So many excerpts of performances, played as training hears them."""
-    while count:
-        found = sampler.excerpt(random, _EXCERPT_S * RATE)
-        if found is not None:
-            audio, notes, _ = found
-            peak = max(float(np.abs(audio).max()), 1e-6)
-            yield Recording("excerpt", "sampler", (audio / peak * 30_000).astype(np.int16), notes)
-            count -= 1
 
 
 def _told(network: PianoNetwork, recording: Recording) -> Iterator[list[Frame]]:
