@@ -141,3 +141,12 @@ def test_some_chunks_are_noise_alone_and_nothing_is_to_be_heard_in_them():
     loudness = batch.features.mean((1, 2, 3))
     assert torch.isfinite(batch.features).all()
     assert loudness.max() - loudness.min() > 0.1, "noise of all levels"
+
+
+def test_an_excerpt_is_heard_with_its_notes():
+    one = mix(4).heard(np.random.default_rng(4), 3.0)
+    assert one.audio.dtype == np.int16 and len(one.audio) == 3 * RATE
+    assert np.abs(one.audio.astype(int)).max() == 32_000
+    assert len(one.notes) and (one.notes.onset < 3.5).all()
+    again = mix(4).heard(np.random.default_rng(4), 3.0)
+    assert np.array_equal(one.audio, again.audio)

@@ -42,7 +42,7 @@ def test_every_delay_is_calibrated_and_can_be_asked_for(exported, small):
     assert list(calibrations) == list(small.delays)
     thresholds = json.loads(weights.read(str(out)).metadata["thresholds"])
     for delay, found in calibrations.items():
-        assert thresholds[str(delay)] == found.thresholds()
+        assert thresholds[str(delay)] == json.loads(json.dumps(found.thresholds()))
         assert found.onset in {round(o + d, 2) for o in ONSETS for d in (-0.05, 0, 0.05)}
         assert (found.late, found.faint) in LATE
     for decision in load(str(out)).decisions_ms:

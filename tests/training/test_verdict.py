@@ -7,8 +7,11 @@ import pytest
 
 from inference.events import NoteOn, merge
 from inference.piano.decode import DecodeSettings, DecodeState, Frame, decode, finish
-from inference.piano.refit_verdict import candidates, solve
+from inference.piano.refit_verdict import candidates, refit_verdicts, solve
 from inference.piano.verdict import EVIDENCE, evidence, probability
+from inference.training.corpus import Recording
+from inference.training.notes import NoteTable
+from tests.contract.networks import SMALL, restless
 
 SETTINGS = DecodeSettings(hop=320, delay=1440)
 SURE = (0.0,) * EVIDENCE
@@ -100,3 +103,20 @@ def test_a_judged_peak_may_be_fainter_than_one_that_is_not():
     frames = story({(10, 40): 0.25}, {40: range(10, 50)})
     assert notes(frames, SETTINGS) == []
     assert len(notes(frames, replace(SETTINGS, verdict=(*SURE, 3.0)))) == 1
+
+
+def test_each_delay_of_a_network_has_a_verdict_of_its_own():
+    network = restless(SMALL["light"], seed=2, scale=3.0)
+    random = np.random.default_rng(3)
+    onset = np.arange(0.2, 3.5, 0.15).astype(np.float32)
+    pitch = random.integers(30, 100, len(onset))
+    notes = NoteTable(onset, onset + 0.1, onset + 0.1, pitch, np.full(len(onset), 0.5, np.float32))
+    music = [
+        Recording(f"{take}", "noise", (random.normal(0, 3_000, 64_000)).astype(np.int16), notes)
+        for take in range(2)
+    ]
+    found = refit_verdicts(network, music)
+    assert len(found) == len(network.config.delays)
+    learned = [weights for weights in found if weights]
+    assert learned and all(len(weights) == EVIDENCE + 1 for weights in learned)
+    assert len(set(learned)) == len(learned)
