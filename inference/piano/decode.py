@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from inference.events import Control, Controller, Events, NoteOff, NoteOn
-from inference.piano import verdict
 from inference.piano.recent import Recent
+from inference.piano.verdict import CANDIDATE, evidence, probability
 
 Array = NDArray[np.float32]
 _SILENT = -1
@@ -201,13 +201,13 @@ def _judged(
     """Which keys are struck in the middle frame, and how surely, if the settings bring a verdict."""
     if not settings.verdict:
         return _struck(*frames, settings) > not_again, None  # a > b: a, and not b
-    peaks = peaks_of(*frames, verdict.CANDIDATE) > not_again
+    peaks = peaks_of(*frames, CANDIDATE) > not_again
     if not np.count_nonzero(peaks):
         return peaks, None
     earlier = state.recent[-2] if len(state.recent) > 1 else Frame.silent(len(peaks))
     keys = np.flatnonzero(peaks)
     certain = np.zeros(len(peaks))
-    certain[keys] = verdict.probability(verdict.evidence((earlier, *frames), keys), settings.verdict)
+    certain[keys] = probability(evidence((earlier, *frames), keys), settings.verdict)
     return certain > settings.onset, certain
 
 

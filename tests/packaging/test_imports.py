@@ -153,6 +153,7 @@ def test_decoders_know_only_events_and_time(room):
             f"inference.{room}.config",
             f"inference.{room}.tempi",
             f"inference.{room}.recent",
+            f"inference.{room}.verdict",
         )
         assert all(target in allowed for target in ours), f"{name} imports {sorted(ours)}"
 
