@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import cache
@@ -28,8 +28,10 @@ from inference.piano.start import begin_from
 from inference.piano.train import diet
 from inference.piano.transcriber import PianoTranscriber, decode_settings
 from inference.training import scores
-from inference.training.corpus import RATE, open_recordings, read_audio
+from inference.training.augment import Augment
+from inference.training.corpus import RATE, load_rooms, open_recordings, read_audio
 from inference.training.evaluate import read_reference
+from inference.training.notes import Floats
 from inference.training.scores import Table
 
 log = logging.getLogger(__name__)
@@ -39,12 +41,15 @@ REFIT_BATCHES, REFIT_SEED = 150, 77
 """Half an hour of recorded and sampled pianos, none of them modelled."""
 VERDICT_EXCERPTS, EXCERPT_S = 240, 30.0
 """Two hours of what training hears."""
-ONSETS = (0.2, 0.3, 0.4, 0.5, 0.6)
-OFFSETS = (0.5, 0.6, 0.7)
+ONSETS = (0.2, 0.3, 0.4, 0.45, 0.5, 0.55, 0.6, 0.65)
+OFFSETS = (0.5, 0.55, 0.6, 0.65, 0.7)
 LATE = ((0.7, 0.2), (0.8, 0.25), (0.9, 0.1), (0.9, 0.25), (1.0, 0.1))
 """Pairs of how surely a key must sound, and how much of an onset it needs."""
-NEARLY = 0.0005
-"""F1 that a higher threshold of onsets may cost: a note too much disturbs more than one that is missing."""
+NEARLY, NEARLY_ENDED = 0.0005, 0.003
+"""F1 that a higher threshold may cost. A note too much disturbs more than one that is missing; and a
+damper ends the sound of strings sooner than that of the room, of which these recordings have little."""
+CALIBRATION_S, CALIBRATION_SEED = 90.0, 78
+"""So much of each recording is heard twice: as it is, and as another microphone in a room would."""
 PASSAGE = 0.15
 """Of `DecodeSettings`: between what is best for velocities of MAPS and of ASAP."""
 
@@ -127,7 +132,9 @@ def export(
     with ProcessPoolExecutor(
         processes, get_context("spawn"), initializer=torch.set_num_threads, initargs=(1,)
     ) as pool:
-        found = pool.map(calibrate, repeat(network), repeat(recordings), range(len(delays)), verdicts)
+        rooms = load_rooms(data / "rooms")
+        which = range(len(delays))
+        found = pool.map(calibrate, repeat(network), repeat(recordings), repeat(rooms), which, verdicts)
         calibrations = dict(zip(delays, found, strict=True))
     metadata = {
         "config": config,
@@ -153,24 +160,32 @@ def _alike(network: PianoNetwork, name: str) -> dict[str, Tensor]:
 
 
 def calibrate(
-    network: PianoNetwork, recordings: Sequence[Path], chosen: int = 0, verdict: tuple[float, ...] = ()
+    network: PianoNetwork,
+    recordings: Sequence[Path],
+    rooms: Sequence[Floats] = (),
+    chosen: int = 0,
+    verdict: tuple[float, ...] = (),
 ) -> Calibration:
     """Thresholds of onsets and of late notes by onset F1, then of offsets by onset-and-offset F1.
 
     Args:
         network: what is calibrated.
         recordings: audio with notes beside it.
+        rooms: in which they are heard again.
         chosen: which of its delays.
-        verdict: what judges its peaks.
+        verdict: what may judge its peaks.
     """
     network.chosen = chosen
-    heard = [
-        (
-            read_reference(path.parent / f"{path.stem}.notes.tsv"),
-            frames_of(network, torch.from_numpy(read_audio(path))),
-        )
-        for path in recordings
-    ]
+    elsewhere, random = Augment(rooms), np.random.default_rng(CALIBRATION_SEED)
+    heard = []
+    for path in recordings:
+        audio = torch.from_numpy(read_audio(path)[: int(CALIBRATION_S * RATE)])
+        truth = read_reference(path.parent / f"{path.stem}.notes.tsv")
+        truth = truth[truth[:, 0] < len(audio) / RATE]
+        heard += [
+            (truth, frames_of(network, audio)),
+            (truth, frames_of(network, elsewhere(audio[None], random)[0])),
+        ]
     return choose(decode_settings(network, verdict=verdict), heard)
 
 
@@ -185,15 +200,13 @@ def choose(settings: DecodeSettings, heard: Sequence[tuple[Table, list[Frame]]])
     def onset_offset_f1(chosen: DecodeSettings) -> float:
         return scores.mean([scores.score("", r, notes_of(f, chosen)) for r, f in heard], "onset_offset")
 
-    def best(choices: Iterable[DecodeSettings], score: Callable[[DecodeSettings], float]) -> DecodeSettings:
-        return max(choices, key=score)
-
-    settings = best((replace(settings, onset=onset) for onset in ONSETS), onset_f1)
-    settings = best((replace(settings, late=late, faint=faint) for late, faint in LATE), onset_f1)
-    around = [replace(settings, onset=round(settings.onset + by, 2)) for by in (-0.05, 0.0, 0.05)]
-    enough = max(map(onset_f1, around)) - NEARLY
-    settings = max((near for near in around if onset_f1(near) >= enough), key=lambda near: near.onset)
-    settings = best((replace(settings, offset=offset) for offset in OFFSETS), onset_offset_f1)
+    judged = [settings, replace(settings, verdict=())]  # the soonest decisions are better without
+    settings = max((replace(one, onset=onset) for one in judged for onset in ONSETS), key=onset_f1)
+    settings = max((replace(settings, late=late, faint=faint) for late, faint in LATE), key=onset_f1)
+    settings = _highest([replace(settings, onset=onset) for onset in ONSETS], onset_f1, NEARLY)
+    settings = _highest(
+        [replace(settings, offset=offset) for offset in OFFSETS], onset_offset_f1, NEARLY_ENDED
+    )
     return Calibration(
         settings.onset,
         settings.late,
@@ -203,6 +216,14 @@ def choose(settings: DecodeSettings, heard: Sequence[tuple[Table, list[Frame]]])
         onset_offset_f1(settings),
         settings.verdict,
     )
+
+
+def _highest(
+    rising: Sequence[DecodeSettings], score: Callable[[DecodeSettings], float], cost: float
+) -> DecodeSettings:
+    """The last of settings that score the best, or nearly so."""
+    enough = max(map(score, rising)) - cost
+    return [settings for settings in rising if score(settings) >= enough][-1]
 
 
 def frames_of(network: PianoNetwork, audio: Tensor) -> list[Frame]:

@@ -90,6 +90,8 @@ class Augment:
         spread = max(float(audio.std()), 1e-4) if dry_peak > 0 else 10 ** (random.uniform(-30, 5) / 20)
         if random.random() < config.noise:
             noise = self.noises[random.integers(len(self.noises))]
+            if len(noise) <= len(audio):
+                noise = noise.repeat(len(audio) // len(noise) + 1)
             start = random.integers(0, len(noise) - len(audio))
             audio = audio + noise[start : start + len(audio)] * spread * 10 ** (-random.uniform(16, 60) / 20)
         if random.random() < config.hum:

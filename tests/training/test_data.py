@@ -92,6 +92,16 @@ def test_augmentation_keeps_time():
         assert abs(int(heard.abs().argmax()) - RATE) <= 16
 
 
+def test_minutes_are_noisy_to_their_end():
+    random, tone = np.random.default_rng(4), torch.sin(torch.arange(90 * RATE) * 0.2)[None]
+    noisy = Augment([], AugmentConfig(equaliser=0, colour=0, thin=0, room=0, distortion=0, noise=1, hum=0))
+    heard = noisy(tone, random)
+    assert heard.shape == tone.shape
+    apart = heard - tone * (heard * tone).sum() / tone.square().sum()
+    first, last = apart[:, :RATE].std(), apart[:, -RATE:].std()
+    assert first > 0 and last / first == pytest.approx(1, abs=0.2)
+
+
 def test_kept_data_comes_back(tmp_path):
     recordings = [Recording("x_y", "y", np.arange(100, dtype=np.int16), table(chance(2)))]
     save_recordings(recordings, tmp_path)
