@@ -366,8 +366,13 @@ def train_piano(
 @click.option("--data", type=FOLDER, required=True, help="Folder with the validation recordings.")
 @click.option("out", "-o", "--out", type=FILE, required=True, help="The weights: a .safetensors file.")
 @click.option("--config", default="light", metavar="NAME", help="Which network was trained.")
-@click.option("--mean-with", metavar="NAME|FILE", help="Weights; the mean of both is stored.")
-def train_export(work: Path, data: Path, out: Path, config: str, mean_with: str | None) -> None:
+@click.option(
+    "--mean-with",
+    metavar="NAME|FILE|FOLDER",
+    multiple=True,
+    help="Weights, or another run: the mean of all is stored; repeatable.",
+)
+def train_export(work: Path, data: Path, out: Path, config: str, mean_with: tuple[str, ...]) -> None:
     """Average, calibrate and store the weights of the run in the folder WORK.
 
     Example: dawbridge train export run --data data -o my-piano.safetensors
@@ -381,7 +386,8 @@ def train_export(work: Path, data: Path, out: Path, config: str, mean_with: str 
     try:
         output.talk(describe(export(work, data, out, config, mean_with=mean_with)))
     except WeightsError as error:
-        raise UsageError(f"there is no mean with {mean_with!r}", why=str(error)) from error
+        named = ", ".join(map(repr, mean_with))
+        raise UsageError(f"there is no mean with {named}", why=str(error)) from error
     output.data(str(out))
 
 

@@ -89,28 +89,30 @@ def export(
     out: Path,
     config: str = "light",
     processes: int = 2,
-    mean_with: str | None = None,
+    mean_with: Sequence[str] = (),
 ) -> dict[int, Calibration]:
     """Write the averaged weights of a run's checkpoint as `out` (safetensors, half precision).
 
     Thresholds are chosen for each delay, on `maps/software/validation` only, with the weights as
     rounded. Returns them by delay in samples. Velocity is read anew where the run's data is still there.
-    `mean_with` names weights, such as those that the run began from: the mean of both is written.
+    `mean_with` names weights, such as those that the run began from, or folders of other runs: the
+    mean of all is written.
 
     Raises:
-        WeightsError: there are no such weights, or they are of another shape.
+        WeightsError: there are no such weights or runs, or they are of another shape.
     """
     state = torch.load(folder / "checkpoint.pt", weights_only=True)
     network = PianoNetwork(CONFIGS[config])
     begin_from(network, state["average"])
-    if mean_with is not None:
-        other = _alike(network, mean_with)
-        network.load_state_dict(
-            {
-                name: (value + other[name]) / 2 if value.is_floating_point() else value
-                for name, value in network.state_dict().items()
-            }
-        )
+    others = [_alike(network, name) for name in mean_with]
+    network.load_state_dict(
+        {
+            name: sum([other[name] for other in others], value) / (1 + len(others))
+            if value.is_floating_point()
+            else value
+            for name, value in network.state_dict().items()
+        }
+    )
     known = (folder / "banks.npz").exists()
     if known:
         mix = diet(folder, data, network, REFIT_MIX, REFIT_SEED, modelled=0.0)
@@ -147,16 +149,20 @@ def export(
 
 
 def _alike(network: PianoNetwork, name: str) -> dict[str, Tensor]:
-    """Stored weights of the network's shape."""
-    stored = weights.read(name)
+    """Stored weights of the network's shape, or those of a run."""
+    checkpoint = Path(name) / "checkpoint.pt"
+    theirs = "another system"
+    if checkpoint.is_file():
+        tensors: dict[str, Tensor] = torch.load(checkpoint, weights_only=True)["average"]
+    else:
+        stored = weights.read(name)
+        tensors, theirs = stored.tensors, stored.metadata.get("config", theirs)
     wanted, given = (
-        {key: value.shape for key, value in tensors.items()}
-        for tensors in (network.state_dict(), stored.tensors)
+        {key: value.shape for key, value in state.items()} for state in (network.state_dict(), tensors)
     )
     if wanted != given:
-        theirs = stored.metadata.get("config", "another system")
-        raise weights.WeightsError(f"{stored.path.name} is of {theirs!r}, not of {network.config.name!r}")
-    return stored.tensors
+        raise weights.WeightsError(f"{Path(name).name} is of {theirs!r}, not of {network.config.name!r}")
+    return tensors
 
 
 def calibrate(

@@ -73,15 +73,16 @@ def test_a_higher_threshold_may_cost_a_little():
 
 
 def test_the_mean_with_other_weights(exported, tmp_path, capsys):
-    """Of half of the own ones and half of the others; others must be of the same shape."""
+    """Of a run, of weights, and of a run again, a third each; others must be of the same shape."""
     plain = weights.read(str(exported[0]))
     other = {n: value + value.is_floating_point() for n, value in plain.tensors.items()}
     weights.write(tmp_path / "other.safetensors", other, plain.metadata)
     command = ["train", "export", str(tmp_path / "run"), "--data", str(tmp_path / "data")]
     command += ["-o", str(tmp_path / "mean.safetensors"), "--mean-with"]
-    assert cli.run([*command, str(tmp_path / "other.safetensors")]) == 0
+    others = [str(tmp_path / "other.safetensors"), "--mean-with", str(tmp_path / "run")]
+    assert cli.run([*command, *others]) == 0
     for name, value in weights.read(str(tmp_path / "mean.safetensors")).tensors.items():
-        expected = plain.tensors[name] + 0.5 * value.is_floating_point()
+        expected = plain.tensors[name] + value.is_floating_point() / 3
         assert torch.allclose(value.float(), expected.float(), rtol=2e-3, atol=2e-3), name
     (tmp_path / "mean.safetensors").unlink()
     assert cli.run([*command, "rhythm"]) == 2
