@@ -41,9 +41,9 @@ REFIT_BATCHES, REFIT_SEED = 150, 77
 """Half an hour of recorded and sampled pianos, none of them modelled."""
 VERDICT_EXCERPTS, EXCERPT_S = 240, 30.0
 """Two hours of what training hears."""
-ONSETS = (0.2, 0.3, 0.4, 0.45, 0.5, 0.55, 0.6, 0.65)
+ONSETS = (0.15, 0.2, 0.3, 0.4, 0.45, 0.5, 0.55, 0.6, 0.65)
 OFFSETS = (0.5, 0.55, 0.6, 0.65, 0.7)
-LATE = ((0.7, 0.2), (0.8, 0.25), (0.9, 0.1), (0.9, 0.25), (1.0, 0.1))
+LATE = ((0.7, 0.2), (0.8, 0.05), (0.8, 0.25), (0.9, 0.1), (0.9, 0.25), (1.0, 0.1))
 """Pairs of how surely a key must sound, and how much of an onset it needs."""
 NEARLY, NEARLY_ENDED = 0.0005, 0.003
 """F1 that a higher threshold may cost. A note too much disturbs more than one that is missing; and a
