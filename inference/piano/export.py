@@ -206,7 +206,7 @@ def choose(settings: DecodeSettings, heard: Sequence[tuple[Table, list[Frame]]])
     def onset_offset_f1(chosen: DecodeSettings) -> float:
         return scores.mean([scores.score("", r, notes_of(f, chosen)) for r, f in heard], "onset_offset")
 
-    judged = [settings, replace(settings, verdict=())]  # the soonest decisions are better without
+    judged = [settings, replace(settings, verdict=())]  # some delays are better off without
     settings = max((replace(one, onset=onset) for one in judged for onset in ONSETS), key=onset_f1)
     settings = max((replace(settings, late=late, faint=faint) for late, faint in LATE), key=onset_f1)
     settings = _highest([replace(settings, onset=onset) for onset in ONSETS], onset_f1, NEARLY)
