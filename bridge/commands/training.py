@@ -325,6 +325,7 @@ def _check_config(config: str, configs: Collection[str]) -> None:
 @click.option("--config", default="light", metavar="NAME", help="Which network.")
 @click.option("--start", metavar="NAME|FILE", help="Weights to begin from.  [default: chance]")
 @click.option("--learning-rate", type=click.FloatRange(0, min_open=True), help="At its highest.")
+@click.option("--velocity-weight", type=click.FloatRange(0), help="How much an error of velocity counts.")
 @click.option("--seed", type=int, default=1, help="Of everything that is drawn by chance.")
 @click.option(
     "soundfonts", "--soundfont", type=Soundfont(), multiple=True, help="A piano to play; repeatable."
@@ -337,6 +338,7 @@ def train_piano(
     config: str,
     start: str | None,
     learning_rate: float | None,
+    velocity_weight: float | None,
     seed: int,
     soundfonts: tuple[tuple[Path, int, int], ...],
 ) -> None:
@@ -345,6 +347,7 @@ def train_piano(
     Example: dawbridge train piano --data data --work run --minutes 60 --ranks 2
     """
     from inference.piano.config import CONFIGS
+    from inference.piano.losses import LossConfig
     from inference.piano.train import PianoRun, run
     from inference.training.loop import LoopConfig
 
@@ -352,7 +355,9 @@ def train_piano(
     loop = LoopConfig(minutes=minutes, ranks=ranks)
     if learning_rate is not None:
         loop = replace(loop, learning_rate=learning_rate)
-    run(PianoRun(data, work, config=config, seed=seed, loop=loop, soundfonts=soundfonts, start=start))
+    loss = LossConfig() if velocity_weight is None else LossConfig(velocity=velocity_weight)
+    settings = PianoRun(data, work, config, seed, loop, loss=loss, soundfonts=soundfonts, start=start)
+    run(settings)
     if (work / "curve.csv").is_file():
         from inference.training.plots import learning_curve
 

@@ -161,17 +161,20 @@ def _decide(
     again = voiced & (passed < AGAIN)
     struck, certain = _judged(state, (before, frame, after), again, settings)
     age = np.minimum(passed / _LONG, 1)
-    gone = frame.active < settings.offset + age * (settings.held - settings.offset)
+    least = settings.offset + age * (settings.held - settings.offset)
+    margin = _margin(frame, least, settings)
     sounds = frame.active > settings.late
     if settings.raw:
-        gone |= frame.key < settings.key
         sounds &= frame.key >= settings.key
         state = _follow_pedal(state, frame.pedal, now, settings, controls)
-    ended, overheard = (voiced & gone) > struck, sounds > (voiced | struck)
+    ended, overheard = (voiced & (margin < 0)) > struck, sounds > (voiced | struck)
     if not np.count_nonzero(struck | ended | overheard):  # most frames
         return state
     voice, number, since = state.voice.copy(), state.next_voice, state.since.copy()
-    found: list[NoteOn | NoteOff] = [_off(int(key), now, voice, settings) for key in np.flatnonzero(ended)]
+    ends = place + _into_frame(_margin(before, least, settings), margin, settings.hop)
+    found: list[NoteOn | NoteOff] = [
+        _off(int(key), max(0, int(ends[key])), voice, settings) for key in np.flatnonzero(ended)
+    ]
     voice[ended], since[ended] = _SILENT, state.index
     begun: list[NoteOn] = []
     for key in np.flatnonzero(struck):
@@ -265,6 +268,24 @@ def _struck(before: Frame, frame: Frame, after: Frame, settings: DecodeSettings)
     sure = before.onset + frame.onset + after.onset > SURE
     peaks &= sure | (after.active > _SOUNDS)
     return peaks
+
+
+def _margin(frame: Frame, least: NDArray[np.float64], settings: DecodeSettings) -> NDArray[np.float64]:
+    """By how much it is probable enough that each key still sounds, `(88,)`; below 0 it does not."""
+    margin: NDArray[np.float64] = frame.active - least
+    return np.minimum(margin, frame.key - settings.key) if settings.raw else margin
+
+
+def _into_frame(before: NDArray[np.float64], now: NDArray[np.float64], hop: int) -> NDArray[np.int64]:
+    """Samples after a frame's place at which keys end whose margin fell below 0 in it, `(88,)`.
+
+    A threshold above one half is crossed before the end, the sooner the less of the frame was above it.
+    Never half a hop: so early a key may be struck again in the next frame.
+    """
+    above = np.maximum(before, 0)
+    part = above / np.maximum(above - np.minimum(now, 0), 1e-9)
+    into: NDArray[np.int64] = (part * (hop // 2 - 1)).astype(np.int64)
+    return into
 
 
 def _off(key: int, time: int, voice: NDArray[np.int64], settings: DecodeSettings) -> NoteOff:
