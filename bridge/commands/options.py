@@ -148,7 +148,7 @@ def rhythm_options(function: F) -> F:
             metavar="SECONDS",
             help="Hint: where the first bar begins.",
         ),
-        click.option("--tempo", type=TempoRange(), help="Hint: the tempo, or its range.  [default: 30-240]"),
+        click.option("--tempo", type=TempoRange(), help="Hint: the tempo, or its range.  [default: 30-280]"),
         click.option(
             "meters", "--meter", type=Meter(), multiple=True, help="Hint: a meter that occurs; repeatable."
         ),

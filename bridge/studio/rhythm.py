@@ -28,7 +28,7 @@ class RhythmOptions:
             markers for each crescendo and diminuendo.
         beat_notes: write each beat as a note on this channel, 1..16; None: none.
         meters: beats per bar that may occur, None: 2, 3 and 4.
-        range_bpm: slowest and fastest tempo, None: 30 to 240.
+        range_bpm: slowest and fastest tempo, None: 30 to 280.
         first_downbeat: where the first bar begins, in seconds.
         taps: beats as they were tapped, in seconds.
         weights: of the system that hears beats, None: its own.

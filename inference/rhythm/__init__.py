@@ -42,7 +42,7 @@ def load(
     Args:
         weights: name of shipped weights or path of a safetensors file.
         meters: beats per bar that may occur; default 2, 3 and 4.
-        tempo: slowest and fastest beats per minute; default 30 to 240.
+        tempo: slowest and fastest beats per minute; default 30 to 280.
         first_downbeat: where the first bar begins, in seconds.
         taps: beats as they were tapped, in seconds.
 

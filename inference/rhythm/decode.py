@@ -49,7 +49,7 @@ class DecodeSettings:
     """
 
     slowest_bpm: float = 30.0
-    fastest_bpm: float = 240.0
+    fastest_bpm: float = 280.0
     meters: tuple[int, ...] = (2, 3, 4)
     beat_bias: float = 0.0
     beat_limit: float = 5.0

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 SLOWEST_BPM, PER_OCTAVE, TEMPI = 30.0, 8, 25
-"""The first tempo of the scale, how near the others lie, and how many there are: to 240."""
+"""The first tempo, how near the others lie, and how many there are: to 240, which stands for all above."""
 
 Floats = NDArray[np.float64]
 

@@ -62,8 +62,8 @@ class Sampler:
     """Draws an excerpt of a performance and plays it on a piano that no two excerpts share.
 
     Per excerpt: piano, tempo, transposition, touch, velocity curve, tuning and its stretch,
-    level and voicing per key, damper speed, what the mechanism and the open strings add, and how
-    much of the range is soft, low or without pedal.
+    level and voicing per key, how soon and fast dampers work, what the mechanism and the open strings
+    add, and how much of the range is soft, low or without pedal.
     """
 
     def __init__(self, performances: Sequence[Performance], banks: Sequence[Bank], weights: Floats) -> None:
@@ -106,7 +106,9 @@ class Sampler:
         ratio = 2 ** ((pitch - bank.root[tone] + cents[pitch] / 100) / 12)
         # Worn dampers let tones ring on for long after the key has come up.
         damper = np.where(pitch > random.integers(86, 93), 2.0, 0.04 + 0.10 * (1 - (pitch - 21) / 88))
-        damper = damper * np.exp(random.normal(0, 0.6) + random.normal(0, 0.2, len(pitch)))
+        uneven = random.normal(0, random.uniform(0.1, 0.5), len(pitch))
+        damper = damper * np.exp(random.normal(0, 0.7) + uneven)
+        lag = _lag(random, len(pitch))
         lead = int(LEAD_S * RATE)
         out = np.zeros(length + lead, np.float32)
         _play(
@@ -116,7 +118,7 @@ class Sampler:
             ratio.astype(np.float32),
             (10 ** (decibels / 20) / bank.level[tone]).astype(np.float32),
             (notes.onset * RATE).astype(np.int64) + lead,
-            (notes.offset * RATE).astype(np.int64) + lead,
+            ((notes.offset + lag) * RATE).astype(np.int64) + lead,
             (damper * RATE).astype(np.float32),
             out,
         )
@@ -132,6 +134,13 @@ class Sampler:
 def tuning(random: Generator) -> float:
     """Cents by which a piano is off; a good part are nearly a quarter tone."""
     return random.uniform(-47, 47) if random.random() < 0.35 else random.normal(0, 10)
+
+
+def _lag(random: Generator, count: int) -> Floats:
+    """Seconds from the release of each key until its damper touches; some pianos have none."""
+    usual = random.uniform(0, 0.05) if random.random() < 0.6 else 0.0
+    lag: Floats = (usual * random.uniform(0.5, 1.5, count)).astype(np.float32)
+    return lag
 
 
 def _cut(performance: Performance, random: Generator, seconds: float) -> tuple[NoteTable, Floats] | None:

@@ -44,7 +44,7 @@ def heard(listener, audio):
 
 @pytest.mark.parametrize("kind", ["tick", "tone"])
 @pytest.mark.parametrize("begin", [0.0, 0.5])
-@pytest.mark.parametrize("bpm", [40, 60, 120, 200, 240])
+@pytest.mark.parametrize("bpm", [40, 60, 120, 200, 240, 270])
 def test_every_click_is_a_beat_and_nothing_else_is(listener, bpm, begin, kind):
     times = np.arange(begin, 30, 60 / bpm)
     beats, found = heard(listener, track(times, 30, listener.rate, kind))
