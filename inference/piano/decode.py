@@ -162,18 +162,19 @@ def _decide(
     struck, certain = _judged(state, (before, frame, after), again, settings)
     age = np.minimum(passed / _LONG, 1)
     least = settings.offset + age * (settings.held - settings.offset)
-    margin = _margin(frame, least, settings)
+    gone = frame.active < least
     sounds = frame.active > settings.late
     if settings.raw:
+        gone |= frame.key < settings.key
         sounds &= frame.key >= settings.key
         state = _follow_pedal(state, frame.pedal, now, settings, controls)
-    ended, overheard = (voiced & (margin < 0)) > struck, sounds > (voiced | struck)
+    ended, overheard = (voiced & gone) > struck, sounds > (voiced | struck)
     if not np.count_nonzero(struck | ended | overheard):  # most frames
         return state
     voice, number, since = state.voice.copy(), state.next_voice, state.since.copy()
-    ends = place + _into_frame(_margin(before, least, settings), margin, settings.hop)
     found: list[NoteOn | NoteOff] = [
-        _off(int(key), max(0, int(ends[key])), voice, settings) for key in np.flatnonzero(ended)
+        _off(int(key), _end_time(place, before, frame, int(key), settings), voice, settings)
+        for key in np.flatnonzero(ended)
     ]
     voice[ended], since[ended] = _SILENT, state.index
     begun: list[NoteOn] = []
@@ -270,22 +271,16 @@ def _struck(before: Frame, frame: Frame, after: Frame, settings: DecodeSettings)
     return peaks
 
 
-def _margin(frame: Frame, least: NDArray[np.float64], settings: DecodeSettings) -> NDArray[np.float64]:
-    """By how much it is probable enough that each key still sounds, `(88,)`; below 0 it does not."""
-    margin: NDArray[np.float64] = frame.active - least
-    return np.minimum(margin, frame.key - settings.key) if settings.raw else margin
+def _end_time(place: int, before: Frame, frame: Frame, key: int, settings: DecodeSettings) -> int:
+    """Sample at which a key ceased to sound that was found gone in a frame about `place`.
 
-
-def _into_frame(before: NDArray[np.float64], now: NDArray[np.float64], hop: int) -> NDArray[np.int64]:
-    """Samples after a frame's place at which keys end whose margin fell below 0 in it, `(88,)`.
-
-    A threshold above one half is crossed before the end, the sooner the less of the frame was above it.
-    Never half a hop: so early a key may be struck again in the next frame.
+    Where its probability crosses one half, whatever threshold told that it does: on a line from frame to
+    frame, and less than half a hop from `place`, so that it lies after the onset and before the next one.
     """
-    above = np.maximum(before, 0)
-    part = above / np.maximum(above - np.minimum(now, 0), 1e-9)
-    into: NDArray[np.int64] = (part * (hop // 2 - 1)).astype(np.int64)
-    return into
+    was, now = (min(f.active[key], f.key[key]) if settings.raw else f.active[key] for f in (before, frame))
+    past = (float(was) - 0.5) / max(float(was - now), 1e-6) - 0.5
+    most = settings.hop // 2 - 1
+    return max(0, place + round(min(max(past * settings.hop, -most), most)))
 
 
 def _off(key: int, time: int, voice: NDArray[np.int64], settings: DecodeSettings) -> NoteOff:
