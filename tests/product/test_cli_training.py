@@ -90,12 +90,12 @@ def test_train_hands_everything_over(data, tmp_path, monkeypatch, capsys):
     (tmp_path / "grand.sf2").touch()
     arguments = ["--data", data, "--work", "run", "--minutes", 1.5, "--ranks", 1, "--seed", 7]
     arguments += ["--soundfont", "grand.sf2:3:5", "--soundfont", "grand.sf2"]
-    arguments += ["--start", "piano-light", "--learning-rate", 0.001]
+    arguments += ["--start", "piano-light", "--learning-rate", 0.001, "--velocity-weight", 240]
     assert cli.run(["train", "piano", *map(str, arguments)]) == 0
     (run,) = seen
     assert (run.data, run.folder.name, run.config, run.seed) == (data, "run", "light", 7)
     assert (run.loop.minutes, run.loop.ranks) == (1.5, 1)
-    assert (run.start, run.loop.learning_rate) == ("piano-light", 0.001)
+    assert (run.start, run.loop.learning_rate, run.loss.velocity) == ("piano-light", 0.001, 240)
     assert [(font.name, program, bank) for font, program, bank in run.soundfonts] == [
         ("grand.sf2", 5, 3),
         ("grand.sf2", 0, 0),

@@ -20,7 +20,7 @@ from inference.training.corpus import (
     save_recordings,
 )
 from inference.training.pianos import read_banks, save_banks
-from inference.training.sampler import Sampler
+from inference.training.sampler import Sampler, _lag
 from tests.training.music import bank, chance, performance, table
 
 ONE = np.ones(1, np.float32)
@@ -46,6 +46,13 @@ def test_sampled_notes_sound_where_their_labels_are():
             before, after = change[at - 160 : at - 8].max(), change[at : at + 160].max()
             heard += after > before * 0.5
     assert heard > 20
+
+
+def test_dampers_touch_when_keys_are_up_or_a_little_later():
+    lags = [_lag(np.random.default_rng(seed), 50) for seed in range(40)]
+    assert all((0 <= lag).all() and (lag < 0.075 + 1e-6).all() for lag in lags)
+    late = [lag for lag in lags if lag.any()]
+    assert 10 < len(late) < 35 and all(np.ptp(lag) > 0 for lag in late)
 
 
 def test_an_excerpt_has_music_pitches_of_a_piano_and_sane_levels():
