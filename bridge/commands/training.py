@@ -356,8 +356,7 @@ def train_piano(
     if learning_rate is not None:
         loop = replace(loop, learning_rate=learning_rate)
     loss = LossConfig() if velocity_weight is None else LossConfig(velocity=velocity_weight)
-    settings = PianoRun(data, work, config, seed, loop, loss=loss, soundfonts=soundfonts, start=start)
-    run(settings)
+    run(PianoRun(data, work, config, seed, loop, loss=loss, soundfonts=soundfonts, start=start))
     if (work / "curve.csv").is_file():
         from inference.training.plots import learning_curve
 

@@ -161,8 +161,7 @@ def _decide(
     again = voiced & (passed < AGAIN)
     struck, certain = _judged(state, (before, frame, after), again, settings)
     age = np.minimum(passed / _LONG, 1)
-    least = settings.offset + age * (settings.held - settings.offset)
-    gone = frame.active < least
+    gone = frame.active < settings.offset + age * (settings.held - settings.offset)
     sounds = frame.active > settings.late
     if settings.raw:
         gone |= frame.key < settings.key

@@ -107,7 +107,7 @@ def test_a_key_that_surely_sounds_is_a_note_though_its_onset_was_faint():
     on, off = run(story, LATE).notes
     assert abs(on.velocity - (0.1 * 0.9 + 0.06 * 0.5) / 0.16) < 1e-6
     assert on.time == 11 * 320 - 1440 - 160, "as early as what was promised to be final allows"
-    assert abs(off.time - (13 * 320 - 1440)) < 160 and 0.1 < on.confidence < 0.2
+    assert off.time == 13 * 320 - 1440 - 18 and 0.1 < on.confidence < 0.2
 
 
 def test_a_faint_onset_in_the_frame_itself_keeps_its_time():

@@ -41,7 +41,7 @@ def test_a_confirmed_note_is_told_once_and_sooner():
         (12 - AHEAD + 1) * HOP - EARLY,
         pytest.approx(0.7),
     )
-    assert isinstance(off, NoteOff) and off.note == on.note and abs(off.time - (17 * HOP - MAIN)) < HOP // 2
+    assert isinstance(off, NoteOff) and off.note == on.note and off.time == 17 * HOP - MAIN - 18
 
 
 def test_a_note_that_the_main_head_does_not_find_is_taken_back():
