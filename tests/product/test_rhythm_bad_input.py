@@ -169,4 +169,6 @@ def test_an_hour_takes_less_than_a_minute_of_one_core(listener):
         whole = minute[: len(minute) // listener.hop * listener.hop].astype(np.float32)
         _, (state,) = listener.step(torch.from_numpy(whole)[None], [state])
     assert len(listener.finish(state).beats) > 3_600
-    assert process_time() - begin < 60
+    spent = process_time() - begin
+    print(f"an hour: {spent:.0f} s of one core")
+    assert spent < 60
