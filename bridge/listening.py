@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import BinaryIO
 
 from bridge.errors import SidecarMissing, UsageError
+from bridge.midi_clock import MidiClock
 from bridge.midi_port import LivePort
 from bridge.sidecar.private import private_sidecar
 from bridge.sidecar.settings import ServeSettings
@@ -73,6 +74,7 @@ def listen(
     fast: bool = False,
     on_events: Callable[[Events], None] = lambda events: None,
     port: LivePort | None = None,
+    clock: MidiClock | None = None,
     name: str = "listen",
 ) -> Heard:
     """Send a source through a sidecar as a plug-in would, and collect what it hears.
@@ -86,6 +88,7 @@ def listen(
         fast: as fast as it goes instead of real time; nothing is dropped.
         on_events: called with events in samples of the source, as they come.
         port: gets them too.
+        clock: follows their beats; in real time only.
         name: of the instance, for `status`.
     """
     _check(source)
@@ -99,13 +102,15 @@ def listen(
         connection=connection,
     )
     with client:
-        ear = _Ear(client, source.rate, on_events, port)
+        ear = _Ear(client, source.rate, on_events, port, clock)
         try:
             try:
                 _send(source, client, ear, fast)
             except KeyboardInterrupt:  # Ctrl-C ends a recording; what was played until then is kept
                 ear.heard.interrupted = True
             ear.began = None  # what the end of the stream brings is not waited for
+            if clock is not None:
+                clock.close()
             ear.take(client.flush("end"))
         finally:
             client.close()
@@ -150,13 +155,24 @@ class _Ear:
     """Takes what the client receives, and knows how late each note-on was."""
 
     def __init__(
-        self, client: Client, rate: int, on_events: Callable[[Events], None], port: LivePort | None
+        self,
+        client: Client,
+        rate: int,
+        on_events: Callable[[Events], None],
+        port: LivePort | None,
+        clock: MidiClock | None,
     ) -> None:
         welcome = client.welcome
         self.heard = Heard(rate, welcome.latency.total if welcome else 0)
-        self._client, self._on_events, self._port = client, on_events, port
+        self._client, self._on_events, self._port, self._clock = client, on_events, port, clock
         self._collector = NoteCollector()
         self.began: float | None = None
+
+    def begin(self) -> None:
+        """The source plays from now on."""
+        self.began = time.perf_counter()
+        if self._clock is not None:
+            self._clock.begin()
 
     def take(self, received: Sequence[wire.Events]) -> None:
         now = time.perf_counter()
@@ -164,6 +180,8 @@ class _Ear:
             events = from_wire(message)
             if self.began is not None:
                 self._time(events, (now - self.began) * self.heard.rate)
+                if self._clock is not None:
+                    self._clock.tell(events.beats)
             self.heard.notes += self._collector.add(events)
             self.heard.controls += events.controls
             self.heard.lanes += events.lanes
@@ -187,7 +205,7 @@ class _Ear:
 
 def _send(source: AudioSource, client: Client, ear: _Ear, fast: bool) -> None:
     if not fast:
-        ear.began = time.perf_counter()
+        ear.begin()
     for block in _cut(source):
         if fast:
             client.send(block, PLAYING)

@@ -2,17 +2,27 @@
 
 from __future__ import annotations
 
+import threading
 from types import TracebackType
 from typing import Any, Protocol, Self
 
 import mido
 
-from bridge.errors import OutputError
+from bridge.errors import OutputError, UsageError
 from bridge.presets import InstrumentPreset
-from bridge.voicing import RELEASE_VELOCITY, LaneThinner, midi_value, midi_velocity, pedal_number
-from inference.events import Events, LanePoint, NoteOff, NoteOn
+from bridge.voicing import (
+    RELEASE_VELOCITY,
+    LaneThinner,
+    beat_strike,
+    midi_value,
+    midi_velocity,
+    pedal_number,
+)
+from inference.events import Beat, Events, LanePoint, NoteOff, NoteOn
 
 SUSTAIN, ALL_NOTES_OFF = 64, 123
+_NO_VOICE = -1
+"""What holds the key of a beat: no voice, so that no note-off of one lifts it."""
 
 
 class Sink(Protocol):
@@ -36,12 +46,24 @@ class LivePort:
         sink: the MIDI output; `close` closes it too.
         instrument: channel, key range, velocity curve and lanes.
         rate: samples per second of the events' times.
+        beat_notes: send each beat as a note on this channel, 1..16, that lasts until the next; None: none.
+
+    Raises:
+        UsageError: beats on the channel of the notes.
     """
 
-    def __init__(self, sink: Sink, instrument: InstrumentPreset | None = None, rate: int = 44_100) -> None:
-        self._sink: Sink | None = sink
+    def __init__(
+        self,
+        sink: Sink,
+        instrument: InstrumentPreset | None = None,
+        rate: int = 44_100,
+        beat_notes: int | None = None,
+    ) -> None:
         self._instrument = instrument or InstrumentPreset()
-        self._rate = rate
+        _check_channels(self._instrument, beat_notes)
+        self._sink: Sink | None = sink
+        self._lock = threading.Lock()
+        self._beats = None if beat_notes is None else beat_notes - 1
         self._sounding: dict[tuple[int, int], int] = {}
         self._channels = {self._instrument.channel - 1}
         self._thinner = LaneThinner(rate, self._instrument.lanes)
@@ -59,8 +81,14 @@ class LivePort:
         if self._instrument.pedal == "raw":
             order += [(control.time, 1, control) for control in events.controls]
         order += [(point.time, 1, point) for point in events.lanes]
+        if self._beats is not None:
+            order += [(beat.time, 2, beat) for beat in events.beats]
         for _, _, event in sorted(order, key=lambda item: item[:2]):
             self._dispatch(event)
+
+    def tick(self, kind: str) -> None:
+        """Send a message of MIDI's real time, `clock`, `start` or `stop`, from any thread."""
+        self._send(kind)
 
     def release(self) -> None:
         """End every sounding note, lift the pedal, then ask for silence."""
@@ -77,7 +105,8 @@ class LivePort:
         try:
             self.release()
         finally:
-            self._sink = None
+            with self._lock:
+                self._sink = None
             sink.close()
 
     def __enter__(self) -> Self:
@@ -89,6 +118,9 @@ class LivePort:
         self.close()
 
     def _dispatch(self, event: Any) -> None:
+        if isinstance(event, Beat):
+            self._strike(event)
+            return
         channel = getattr(event, "channel", 0) or self._instrument.channel - 1
         self._channels.add(channel)
         if isinstance(event, NoteOn):
@@ -113,6 +145,15 @@ class LivePort:
         velocity = midi_velocity(event.velocity, self._instrument.velocity)
         self._send("note_on", channel=channel, note=event.pitch, velocity=velocity)
 
+    def _strike(self, beat: Beat) -> None:
+        assert self._beats is not None
+        for channel, key in [held for held in self._sounding if held[0] == self._beats]:
+            self._off(channel, key, RELEASE_VELOCITY)
+        pitch, velocity = beat_strike(beat)
+        self._channels.add(self._beats)
+        self._sounding[self._beats, pitch] = _NO_VOICE
+        self._send("note_on", channel=self._beats, note=pitch, velocity=midi_value(velocity))
+
     def _off(self, channel: int, pitch: int, velocity: int) -> None:
         self._sounding.pop((channel, pitch), None)
         self._send("note_off", channel=channel, note=pitch, velocity=velocity)
@@ -121,13 +162,17 @@ class LivePort:
         self._send("control_change", channel=channel, control=number, value=value)
 
     def _send(self, kind: str, **fields: int) -> None:
-        if self._sink is None:
-            raise OutputError("the MIDI port is closed", remedy="Open it again")
-        self._sink.send(mido.Message(kind, **fields))
+        with self._lock:
+            if self._sink is None:
+                raise OutputError("the MIDI port is closed", remedy="Open it again")
+            self._sink.send(mido.Message(kind, **fields))
 
 
 def open_port(
-    name: str = "dawbridge", instrument: InstrumentPreset | None = None, rate: int = 44_100
+    name: str = "dawbridge",
+    instrument: InstrumentPreset | None = None,
+    rate: int = 44_100,
+    beat_notes: int | None = None,
 ) -> LivePort:
     """Make a virtual MIDI port called `name` that other programs can listen to.
 
@@ -135,6 +180,7 @@ def open_port(
     """
     import sys
 
+    _check_channels(instrument or InstrumentPreset(), beat_notes)
     try:
         sink = mido.open_output(name, virtual=sys.platform != "win32")
     except ImportError as error:
@@ -149,4 +195,13 @@ def open_port(
             why=str(error),
             remedy="Check that the system's MIDI service runs (ALSA on Linux; loopMIDI on Windows)",
         ) from error
-    return LivePort(sink, instrument, rate)
+    return LivePort(sink, instrument, rate, beat_notes)
+
+
+def _check_channels(instrument: InstrumentPreset, beat_notes: int | None) -> None:
+    if beat_notes == instrument.channel:
+        raise UsageError(
+            f"beats cannot be notes on channel {beat_notes}",
+            why="what is played is sent on it",
+            remedy="Give beats another channel",
+        )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from bridge.presets import InstrumentPreset, VelocityCurve
-from inference.events import Control, Controller, LanePoint
+from inference.events import Beat, Control, Controller, LanePoint
 
 LANE_INTERVAL_MS = 10
 """A lane sends at most one value in this time."""
@@ -13,6 +13,8 @@ DEAD_BAND = 2
 """A lane stays silent for changes smaller than this many MIDI steps."""
 RELEASE_VELOCITY = 64
 """MIDI's value for a release velocity that nobody measured."""
+DOWNBEAT_KEY, BEAT_KEY = 76, 77
+"""Wood blocks, on a drum channel."""
 EXPONENTS: dict[str, float] = {"linear": 1.0, "soft": 0.7, "hard": 1.4}
 
 
@@ -31,6 +33,11 @@ def pedal_number(control: Control, instrument: InstrumentPreset) -> int:
     """The MIDI controller that the instrument wants for a pedal."""
     name = Controller(control.controller).name.lower()
     return instrument.lanes.get(name, int(control.controller))
+
+
+def beat_strike(beat: Beat) -> tuple[int, float]:
+    """Key and velocity of a beat as a note: high and strong where a bar begins."""
+    return (DOWNBEAT_KEY, 0.9) if beat.position == 0 else (BEAT_KEY, 0.6)
 
 
 class LaneThinner:

@@ -22,6 +22,7 @@ from bridge.commands.options import (
     use_threads,
     with_latency,
 )
+from bridge.errors import UsageError
 
 if TYPE_CHECKING:
     from bridge.listening import Heard
@@ -120,6 +121,13 @@ def _print_ready(connection: Connection, names: list[str], json_output: bool) ->
 @click.option("--fast", is_flag=True, help="As fast as it goes instead of real time.")
 @click.option("--private", is_flag=True, help="Start an own sidecar even if one runs.")
 @click.option("--midi-port", metavar="NAME", help="Also play the notes on a virtual MIDI port.")
+@click.option(
+    "--beat-notes",
+    type=click.IntRange(1, 16),
+    metavar="CHANNEL",
+    help="Play each beat as a note on this channel of the port.",
+)
+@click.option("--midi-clock", is_flag=True, help="Send MIDI clock on the port: others follow who plays.")
 @click.option("--midi", type=FILE, help="Also write the notes to a MIDI file.")
 @threads_option
 @json_option
@@ -133,13 +141,17 @@ def listen(
     fast: bool,
     private: bool,
     midi_port: str | None,
+    beat_notes: int | None,
+    midi_clock: bool,
     midi: Path | None,
     threads: int,
     json_output: bool,
 ) -> int:
     """Play AUDIO through the live path, and print notes as they come; - is raw audio from stdin.
 
-    With --preset rhythm beats are printed too.
+    With --preset rhythm beats are printed too, and --midi-clock makes a sequencer, drum machine or DAW
+    that listens to the port run at the tempo that is played: it starts where a bar begins, after four even
+    beats, and stops when they stay away.
 
     It uses the sidecar that runs, or one of its own. The notes are those of bounce with the same preset.
     Ctrl-C ends the audio; notes heard until then are kept.
@@ -150,15 +162,19 @@ def listen(
     from bridge.presets import load
 
     names = with_latency(presets, "live")
-    instrument = load(names).instrument
+    preset = load(names)
+    instrument = preset.instrument
+    _check_beats(preset.system.name, midi_port, beat_notes, midi_clock, fast)
     use_threads(threads)
     source = _source(audio, channels, rate, raw_channels, sample_format)
     with ExitStack() as stack:
-        port = None
+        port = clock = None
         if midi_port is not None:
+            from bridge.midi_clock import MidiClock
             from bridge.midi_port import open_port
 
-            port = stack.enter_context(open_port(midi_port, instrument, source.rate))
+            port = stack.enter_context(open_port(midi_port, instrument, source.rate, beat_notes))
+            clock = stack.enter_context(MidiClock(port, source.rate)) if midi_clock else None
         connection, own = stack.enter_context(listening.sidecar(names, private=private))
         output.talk(f"{'Own' if own else 'Running'} sidecar at {connection.endpoint}")
         heard = listening.listen(
@@ -168,6 +184,7 @@ def listen(
             fast=fast,
             on_events=lambda events: _print_events(events, source.rate, json_output),
             port=port,
+            clock=clock,
             name=source.name[-60:],
         )
     for warning in source.warnings:
@@ -179,6 +196,18 @@ def listen(
         write_midi(midi, notes, controls, heard.rate, lanes=lanes, instrument=instrument, name=audio.stem)
     _say(heard)
     return INTERRUPTED if heard.interrupted else 0
+
+
+def _check_beats(system: str, port: str | None, notes: int | None, clock: bool, fast: bool) -> None:
+    option = "--midi-clock" if clock else "--beat-notes"
+    if not clock and notes is None:
+        return
+    if port is None:
+        raise UsageError(f"{option} has no port to send to", remedy="Add --midi-port NAME")
+    if system != "rhythm":
+        raise UsageError(f"{option} needs beats", why=f"{system} hears none", remedy="Add --preset rhythm")
+    if clock and fast:
+        raise UsageError("--midi-clock runs in real time", remedy="Leave --fast out")
 
 
 def _say(heard: Heard) -> None:

@@ -10,10 +10,10 @@ from typing import Any, Literal
 
 from bridge.errors import EngineError, InputError, UsageError
 from bridge.tempo import Grid, heard_grid, one_tempo
+from bridge.voicing import beat_strike
 from inference.events import Beat, Lane, LanePoint, Note
 
 LONGEST_CLICK_S = 0.05
-DOWNBEAT_KEY, BEAT_KEY = 76, 77
 """High and low wood block of the General MIDI drum channel."""
 
 
@@ -136,8 +136,7 @@ def beat_notes(beats: Sequence[Beat], rate: int, channel: int) -> list[Note]:
         Note(
             beat.time,
             min(beat.time + length, end),
-            DOWNBEAT_KEY if beat.position == 0 else BEAT_KEY,
-            0.9 if beat.position == 0 else 0.6,
+            *beat_strike(beat),
             channel - 1,
             beat.confidence,
         )

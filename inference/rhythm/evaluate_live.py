@@ -9,10 +9,12 @@ from time import process_time
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from inference.events import Beat, Events
 from inference.follow import open_follower
 from inference.pipeline import Stream, advance, open_transcriber
+from inference.pulses import PER_BEAT, Kind, Pulse, Pulses
 from inference.rhythm.evaluate import f1, seconds
 from inference.rhythm.follower import Follower
 from inference.rhythm.material import SETS, pieces
@@ -31,7 +33,8 @@ class LiveScores:
 
     `told_ms` is the time from a beat to the moment at which it was told, negative if before it: the
     middle of all beats; `share_early` the share that was told before it sounded; `core` the share of
-    one core that following the notes takes, without hearing them.
+    one core that following the notes takes, without hearing them. `clock` is the F1 of the beats of a
+    MIDI clock that runs by what is told, against all beats, those before it starts too.
     """
 
     name: str
@@ -43,9 +46,10 @@ class LiveScores:
     told_ms: float
     share_early: float
     core: float
+    clock: float
 
 
-COLUMNS = ("beat", "downbeat", "confidence", "told_ms", "share_early", "core")
+COLUMNS = ("beat", "downbeat", "confidence", "told_ms", "share_early", "core", "clock")
 Portions = list[tuple[Events, float]]
 """Notes as they were heard, each portion with the second at which it was known."""
 
@@ -125,7 +129,24 @@ def score(name: str, reference: BeatTable, told: Sequence[tuple[Beat, float]], c
         float(1000 * np.median(late)),
         float(np.mean(late < 0)),
         core,
+        f1(reference.time, clocked(told)),
     )
+
+
+def clocked(told: Iterable[tuple[Beat, float]]) -> NDArray[np.float64]:
+    """Seconds of the whole beats of a clock that runs by beats told at these seconds, times at 16 kHz."""
+    pulses, sent = Pulses(), list[Pulse]()
+    for beat, when in told:
+        sent += pulses.tell([beat], when * RATE)
+    found, count = [], -1
+    for pulse in sent:
+        if pulse.kind is Kind.CLOCK and count >= 0:
+            if count % PER_BEAT == 0:
+                found.append(pulse.time / RATE)
+            count += 1
+        elif pulse.kind is not Kind.CLOCK:
+            count = 0 if pulse.kind is Kind.START else -1
+    return np.array(found)
 
 
 def table(scores: Sequence[LiveScores]) -> str:

@@ -7,6 +7,8 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import mido
@@ -20,6 +22,7 @@ from bridge.sidecar.private import private_sidecar
 from bridge.sidecar.settings import ServeSettings
 from bridge.studio.audio import open_raw
 from bridge.wire.client import Client
+from inference.events import Beat, NoteOn
 from tests.fakes import ClickTranscriber, clicks
 
 ROOT = Path(__file__).parents[2]
@@ -73,6 +76,66 @@ def test_listen_prints_json_lines_as_they_come(call, take):
     assert code == 0 and [line["type"] for line in lines] == ["on", "off"] * 4
     on = [line["sample"] for line in lines if line["type"] == "on"]
     assert np.abs(np.array(on) - TIMES).max() <= 2
+
+
+class CountedClicks(ClickTranscriber):
+    """Each click is a beat too, in bars of two."""
+
+    def step(self, audio, states):
+        events, states = super().step(audio, states)
+        return [self._counted(one) for one in events], states
+
+    def _counted(self, events):
+        struck = [note for note in events.notes if isinstance(note, NoteOn)]
+        return replace(events, beats=tuple(Beat(on.time, on.note % 2, 2, 1.0) for on in struck))
+
+
+def test_listen_plays_notes_beats_and_clock_on_a_port(call, take, monkeypatch):
+    class Sink(list):
+        def send(self, message):
+            self.append((time.perf_counter(), message))
+
+        def close(self):
+            self.append((time.perf_counter(), None))
+
+    sink, hears = Sink(), CountedClicks()
+    monkeypatch.setattr(mido, "open_output", lambda name, virtual: sink)
+    monkeypatch.setattr(Preset, "transcriber", lambda preset: hears)
+    monkeypatch.setattr(listening, "ServeSettings", partial(ServeSettings, make_transcriber=lambda p: hears))
+    with AudioFile(str(take), "w", RATE, 1) as file:
+        file.write(clicks([4_410 + 8_820 * k for k in range(14)], 3 * RATE, RATE, 1, height=0.9))
+    options = ("--preset", "rhythm", "--midi-port", "x", "--beat-notes", "10", "--midi-clock")
+    code, _, err = call("listen", take, *options)
+    assert code == 0, err
+    assert sink.pop()[1] is None, "nothing comes after the port was closed"
+    messages = [message for _, message in sink]
+    beats = [m.note for m in messages if m.type == "note_on" and m.channel == 9]
+    assert beats == [76, 77] * 7, "each beat, high where a bar begins"
+    assert sum(m.type == "note_on" and m.channel == 0 for m in messages) == 14
+    order = [m.type for m in messages if m.type in ("start", "stop")]
+    assert order == ["start", "stop"]
+    at = [when for when, m in sink if m.type == "clock"]
+    first = next(k for k, (_, m) in enumerate(sink) if m.type == "start")
+    whole = [when for when, m in sink[first:] if m.type == "clock"][::24]
+    gaps = np.diff(whole)
+    assert len(whole) >= 6 and abs(np.median(gaps) - 0.2) < 0.01, "a beat has 24 clocks"
+    assert len(at) > 24 * 6
+
+
+@pytest.mark.parametrize(
+    "options, wrong",
+    [
+        (("--midi-clock",), "no port"),
+        (("--beat-notes", "10"), "no port"),
+        (("--midi-clock", "--midi-port", "x"), "needs beats"),
+        (("--midi-clock", "--midi-port", "x", "--preset", "rhythm", "--fast"), "real time"),
+        (("--beat-notes", "1", "--midi-port", "x", "--preset", "rhythm"), "channel 1"),
+    ],
+)
+def test_clock_and_beats_that_cannot_be_are_refused(options, wrong, call, take, monkeypatch):
+    monkeypatch.setattr(mido, "open_output", lambda name, virtual: pytest.fail("a port was opened"))
+    code, _, err = call("listen", take, *options)
+    assert code == 2 and wrong in err
 
 
 def test_listen_hears_raw_audio_from_standard_input(call, take, monkeypatch):

@@ -8,14 +8,14 @@ import torch
 from pedalboard.io import AudioFile
 
 from bridge import cli
-from inference.events import Events, Note
+from inference.events import Beat, Events, Note
 from inference.follow import FollowingTranscriber
 from inference.pipeline import Stream, advance
 from inference.rhythm import evaluate_live
 from inference.rhythm.config import FUSED
 from inference.rhythm.counting import CUES, CountingNetwork, hear_tempo, tempo_cues
 from inference.rhythm.decode import DecodeSettings, decode
-from inference.rhythm.evaluate_live import follow, listen
+from inference.rhythm.evaluate_live import clocked, follow, listen
 from inference.rhythm.follower import Follower
 from inference.rhythm.listener import Frames, RhythmListener
 from inference.rhythm.material import pieces
@@ -195,6 +195,12 @@ def test_each_time_of_telling_has_its_scores(data):
     assert early.reference == late.reference == 29 and 0 < late.core < 0.5
     assert not early.told_ms >= late.told_ms
     assert evaluate_live.latency_table(found, "software-validation").count("\n") == 3
+
+
+def test_a_clock_is_measured_by_its_whole_beats():
+    told = [(Beat(8_000 * k, k % 4, 4, 1.0), 0.5 * k + 0.2) for k in range(20)]
+    assert clocked(told) == pytest.approx(0.5 * np.arange(4, 20))
+    assert clocked(told[:3]).size == 0
 
 
 def test_what_is_measured_must_be_there(data, tmp_path):
