@@ -8,21 +8,19 @@ from typing import Any, Protocol, Self
 
 import mido
 
-from bridge.errors import OutputError, UsageError
+from bridge.errors import OutputError
 from bridge.presets import InstrumentPreset
 from bridge.voicing import (
     RELEASE_VELOCITY,
+    BeatNotes,
     LaneThinner,
-    beat_strike,
     midi_value,
     midi_velocity,
     pedal_number,
 )
-from inference.events import Beat, Events, LanePoint, NoteOff, NoteOn
+from inference.events import Events, LanePoint, NoteOff, NoteOn
 
 SUSTAIN, ALL_NOTES_OFF = 64, 123
-_NO_VOICE = -1
-"""What holds the key of a beat: no voice, so that no note-off of one lifts it."""
 
 
 class Sink(Protocol):
@@ -46,10 +44,7 @@ class LivePort:
         sink: the MIDI output; `close` closes it too.
         instrument: channel, key range, velocity curve and lanes.
         rate: samples per second of the events' times.
-        beat_notes: send each beat as a note on this channel, 1..16, that lasts until the next; None: none.
-
-    Raises:
-        UsageError: beats on the channel of the notes.
+        beat_notes: send each beat as a note on this channel, 2..16, that lasts until the next; None: none.
     """
 
     def __init__(
@@ -60,10 +55,9 @@ class LivePort:
         beat_notes: int | None = None,
     ) -> None:
         self._instrument = instrument or InstrumentPreset()
-        _check_channels(self._instrument, beat_notes)
         self._sink: Sink | None = sink
         self._lock = threading.Lock()
-        self._beats = None if beat_notes is None else beat_notes - 1
+        self._beats = None if beat_notes is None else BeatNotes(beat_notes)
         self._sounding: dict[tuple[int, int], int] = {}
         self._channels = {self._instrument.channel - 1}
         self._thinner = LaneThinner(rate, self._instrument.lanes)
@@ -75,14 +69,13 @@ class LivePort:
 
     def send(self, events: Events) -> None:
         """Send everything in `events`, in time order; at one time offs first, then ons."""
+        notes = [*events.notes, *(() if self._beats is None else self._beats.notes(events.beats))]
         order: list[tuple[int, int, Any]] = [
-            (event.time, 2 if isinstance(event, NoteOn) else 0, event) for event in events.notes
+            (event.time, 2 if isinstance(event, NoteOn) else 0, event) for event in notes
         ]
         if self._instrument.pedal == "raw":
             order += [(control.time, 1, control) for control in events.controls]
         order += [(point.time, 1, point) for point in events.lanes]
-        if self._beats is not None:
-            order += [(beat.time, 2, beat) for beat in events.beats]
         for _, _, event in sorted(order, key=lambda item: item[:2]):
             self._dispatch(event)
 
@@ -118,9 +111,6 @@ class LivePort:
         self.close()
 
     def _dispatch(self, event: Any) -> None:
-        if isinstance(event, Beat):
-            self._strike(event)
-            return
         channel = getattr(event, "channel", 0) or self._instrument.channel - 1
         self._channels.add(channel)
         if isinstance(event, NoteOn):
@@ -144,15 +134,6 @@ class LivePort:
         self._sounding[channel, event.pitch] = event.note
         velocity = midi_velocity(event.velocity, self._instrument.velocity)
         self._send("note_on", channel=channel, note=event.pitch, velocity=velocity)
-
-    def _strike(self, beat: Beat) -> None:
-        assert self._beats is not None
-        for channel, key in [held for held in self._sounding if held[0] == self._beats]:
-            self._off(channel, key, RELEASE_VELOCITY)
-        pitch, velocity = beat_strike(beat)
-        self._channels.add(self._beats)
-        self._sounding[self._beats, pitch] = _NO_VOICE
-        self._send("note_on", channel=self._beats, note=pitch, velocity=midi_value(velocity))
 
     def _off(self, channel: int, pitch: int, velocity: int) -> None:
         self._sounding.pop((channel, pitch), None)
@@ -180,7 +161,6 @@ def open_port(
     """
     import sys
 
-    _check_channels(instrument or InstrumentPreset(), beat_notes)
     try:
         sink = mido.open_output(name, virtual=sys.platform != "win32")
     except ImportError as error:
@@ -196,12 +176,3 @@ def open_port(
             remedy="Check that the system's MIDI service runs (ALSA on Linux; loopMIDI on Windows)",
         ) from error
     return LivePort(sink, instrument, rate, beat_notes)
-
-
-def _check_channels(instrument: InstrumentPreset, beat_notes: int | None) -> None:
-    if beat_notes == instrument.channel:
-        raise UsageError(
-            f"beats cannot be notes on channel {beat_notes}",
-            why="what is played is sent on it",
-            remedy="Give beats another channel",
-        )

@@ -90,13 +90,17 @@ class RenderPreset(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class InstrumentPreset(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """How notes become MIDI for one instrument; `channel` is 1..16 as shown to people."""
+    """How notes become MIDI for one instrument; `channel` is 1..16 as shown to people.
+
+    Live, beats that are heard are notes too on channel `beat_notes`, if there is one.
+    """
 
     channel: Annotated[int, msgspec.Meta(ge=1, le=16)] = 1
     key_range: tuple[Midi, Midi] = (21, 108)
     velocity: VelocityCurve = VelocityCurve()
     lanes: dict[str, Midi] = msgspec.field(default_factory=lambda: dict(DEFAULT_LANES))
     pedal: Literal["extended", "raw"] = "extended"
+    beat_notes: Annotated[int, msgspec.Meta(ge=2, le=16)] | None = None
     render: RenderPreset | None = None
 
 
@@ -316,6 +320,10 @@ def _check_instrument(preset: InstrumentPreset, what: str) -> InstrumentPreset:
     ):
         if low > high:
             raise PresetError(f"{what}: {key} runs from {low} to {high}", remedy="Swap the two")
+    if preset.beat_notes == preset.channel:
+        raise PresetError(
+            f"{what}: beat_notes and channel are both {preset.channel}", remedy="Give beats another channel"
+        )
     if preset.render and preset.render.plugin and preset.render.soundfont:
         raise PresetError(f"{what}: render names both a plugin and a soundfont", remedy="Keep one of them")
     return preset

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from bridge.presets import InstrumentPreset, VelocityCurve
-from inference.events import Beat, Control, Controller, LanePoint
+from inference.events import Beat, Control, Controller, LanePoint, NoteOff, NoteOn
 
 LANE_INTERVAL_MS = 10
 """A lane sends at most one value in this time."""
@@ -38,6 +38,31 @@ def pedal_number(control: Control, instrument: InstrumentPreset) -> int:
 def beat_strike(beat: Beat) -> tuple[int, float]:
     """Key and velocity of a beat as a note: high and strong where a bar begins."""
     return (DOWNBEAT_KEY, 0.9) if beat.position == 0 else (BEAT_KEY, 0.6)
+
+
+class BeatNotes:
+    """Beats as notes while they come: each lasts until the next.
+
+    Args:
+        channel: of the notes, 2..16 (the first means that of the instrument).
+    """
+
+    def __init__(self, channel: int) -> None:
+        self._channel = channel - 1
+        self._held: NoteOn | None = None
+        self._next = -1  # below all voices of what is played
+
+    def notes(self, beats: Iterable[Beat]) -> list[NoteOn | NoteOff]:
+        """Notes of these beats, and the end of the one before; who takes them ends the last."""
+        found: list[NoteOn | NoteOff] = []
+        for beat in beats:
+            if self._held is not None:
+                found.append(NoteOff(beat.time, self._held.pitch, 0.5, self._held.note, self._channel))
+            pitch, velocity = beat_strike(beat)
+            self._held = NoteOn(beat.time, pitch, velocity, self._next, self._channel, beat.confidence)
+            self._next -= 1
+            found.append(self._held)
+        return found
 
 
 class LaneThinner:

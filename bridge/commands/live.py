@@ -26,6 +26,7 @@ from bridge.errors import UsageError
 
 if TYPE_CHECKING:
     from bridge.listening import Heard
+    from bridge.presets import Preset
     from bridge.studio.audio import AudioSource
     from bridge.wire.connection import Connection
     from bridge.wire.protocol import SessionReport
@@ -123,7 +124,7 @@ def _print_ready(connection: Connection, names: list[str], json_output: bool) ->
 @click.option("--midi-port", metavar="NAME", help="Also play the notes on a virtual MIDI port.")
 @click.option(
     "--beat-notes",
-    type=click.IntRange(1, 16),
+    type=click.IntRange(2, 16),
     metavar="CHANNEL",
     help="Play each beat as a note on this channel of the port.",
 )
@@ -164,7 +165,7 @@ def listen(
     names = with_latency(presets, "live")
     preset = load(names)
     instrument = preset.instrument
-    _check_beats(preset.system.name, midi_port, beat_notes, midi_clock, fast)
+    _check_beats(preset, midi_port, beat_notes, midi_clock, fast)
     use_threads(threads)
     source = _source(audio, channels, rate, raw_channels, sample_format)
     with ExitStack() as stack:
@@ -173,6 +174,8 @@ def listen(
             from bridge.midi_clock import MidiClock
             from bridge.midi_port import open_port
 
+            if instrument.beat_notes is not None:  # the sidecar sends them already
+                beat_notes = None
             port = stack.enter_context(open_port(midi_port, instrument, source.rate, beat_notes))
             clock = stack.enter_context(MidiClock(port, source.rate)) if midi_clock else None
         connection, own = stack.enter_context(listening.sidecar(names, private=private))
@@ -198,14 +201,18 @@ def listen(
     return INTERRUPTED if heard.interrupted else 0
 
 
-def _check_beats(system: str, port: str | None, notes: int | None, clock: bool, fast: bool) -> None:
+def _check_beats(preset: Preset, port: str | None, notes: int | None, clock: bool, fast: bool) -> None:
     option = "--midi-clock" if clock else "--beat-notes"
     if not clock and notes is None:
         return
     if port is None:
         raise UsageError(f"{option} has no port to send to", remedy="Add --midi-port NAME")
-    if system != "rhythm":
+    if (system := preset.system.name) != "rhythm":
         raise UsageError(f"{option} needs beats", why=f"{system} hears none", remedy="Add --preset rhythm")
+    if notes == preset.instrument.channel:
+        raise UsageError(
+            f"--beat-notes {notes} is the channel of the notes that are played", remedy="Give beats another"
+        )
     if clock and fast:
         raise UsageError("--midi-clock runs in real time", remedy="Leave --fast out")
 

@@ -14,6 +14,7 @@ from bridge.sidecar.jobs import Job, Part, Result, Samples, StreamMaker
 from bridge.sidecar.meters import Histogram
 from bridge.sidecar.takes import Pass, Take
 from bridge.sidecar.voices import Voices
+from bridge.voicing import BeatNotes
 from bridge.wire import protocol as wire
 from bridge.wire.blocks import jumped
 from inference import events as heard
@@ -85,6 +86,7 @@ class Session:
         self.counts = Counts()
         self.compute, self.queue = Histogram(), Histogram()
         self.voices = Voices()
+        self._beats = _beat_notes(terms)
         self._waiting: deque[int] = deque()  # numbers of messages that cost credit
         self._controls: deque[int] = deque()  # and of those that do not
         self._expected: int | None = None  # stream time of the next sample
@@ -206,7 +208,7 @@ class Session:
         if not cut:
             return None
         job = self.pause(now_ns)
-        self.terms = terms
+        self.terms, self._beats = terms, _beat_notes(terms)
         return job
 
     def _place(self, message: wire.Audio, samples: Samples, now_ns: int) -> Job:
@@ -281,6 +283,8 @@ class Session:
         self, part: Part, notes: list[wire.NoteOn | wire.NoteOff], controls: list[wire.Control], *, mute: bool
     ) -> None:
         notes += self.voices.notes(part.events.notes, mute=mute)
+        if self._beats is not None:
+            notes += self.voices.notes(self._beats.notes(part.events.beats), mute=mute)
         controls += self.voices.controls(part.events.controls)
         self._final_until = max(self._final_until, part.events.final_until)
         if self._passes:
@@ -328,6 +332,11 @@ def _after_silence(samples: Samples, gap: int) -> Samples:
     if gap <= 0:
         return samples
     return np.concatenate([np.zeros((len(samples), gap), np.float32), samples], axis=1)
+
+
+def _beat_notes(terms: Terms) -> BeatNotes | None:
+    channel = terms.voicing.beat_notes
+    return None if channel is None else BeatNotes(channel)
 
 
 def _lanes(events: heard.Events) -> Iterable[wire.LanePoint]:

@@ -7,10 +7,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from bridge.presets import InstrumentPreset
 from bridge.sidecar.jobs import Part, Result
 from bridge.sidecar.session import Overrun, Session, Terms, divide
 from bridge.wire import protocol as wire
-from inference.events import Control, Controller, Events, Lane, LanePoint, NoteOff, NoteOn
+from inference.events import Beat, Control, Controller, Events, Lane, LanePoint, NoteOff, NoteOn
 
 RATE = 48_000
 PLAYING = wire.Transport(playing=True)
@@ -398,3 +399,28 @@ def lenient(bench):
         return Result(1, job.seq, (*parts, *(Part(e) for e in events)), **numbers)
 
     return result
+
+
+def test_beats_are_notes_too_where_the_instrument_wants_them():
+    bench = Bench(voicing=InstrumentPreset(beat_notes=10))
+    job = bench.session.hear(wire.Audio(1, 0, 512, PLAYING), np.zeros((1, 512), np.float32), 0)
+    played = NoteOn(90, 60, 0.5, 7)
+    (events,) = bench.do(job, Events(400, (played,), beats=(Beat(100, 0, 2, 1.0), Beat(300, 1, 2, 0.9))))
+    assert [(type(n), n.time, n.pitch, n.channel) for n in events.notes] == [
+        (wire.NoteOn, 90, 60, 0),
+        (wire.NoteOn, 100, 76, 9),
+        (wire.NoteOff, 300, 76, 9),
+        (wire.NoteOn, 300, 77, 9),
+    ]
+    assert len(events.beats) == 2 and {on.pitch for on in bench.session.sounding} == {60, 77}
+    assert len({n.note for n in events.notes if isinstance(n, wire.NoteOn)}) == 3
+    bench.seq = 1
+    (ended,) = bench.flush()
+    assert sorted(n.pitch for n in ended.notes) == [60, 77] and bench.session.sounding == ()
+
+
+def test_without_that_beats_are_beats_only():
+    bench = Bench()
+    job = bench.session.hear(wire.Audio(1, 0, 512, PLAYING), np.zeros((1, 512), np.float32), 0)
+    (events,) = bench.do(job, Events(400, beats=(Beat(100, 0, 2, 1.0),)))
+    assert events.notes == () and len(events.beats) == 1

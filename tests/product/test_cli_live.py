@@ -129,7 +129,7 @@ def test_listen_plays_notes_beats_and_clock_on_a_port(call, take, monkeypatch):
         (("--beat-notes", "10"), "no port"),
         (("--midi-clock", "--midi-port", "x"), "needs beats"),
         (("--midi-clock", "--midi-port", "x", "--preset", "rhythm", "--fast"), "real time"),
-        (("--beat-notes", "1", "--midi-port", "x", "--preset", "rhythm"), "channel 1"),
+        (("--beat-notes", "1", "--midi-port", "x", "--preset", "rhythm"), "2<=x<=16"),
     ],
 )
 def test_clock_and_beats_that_cannot_be_are_refused(options, wrong, call, take, monkeypatch):

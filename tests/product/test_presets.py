@@ -86,6 +86,8 @@ def test_unknown_names_meet_a_suggestion(folder, name, near):
         ("instruments", "velocity = { min = 0 }", "velocity"),
         ("instruments", "render = { plugin = 'a', soundfont = 'b' }", "both a plugin and a soundfont"),
         ("instruments", "render = { level_db = nan }", "level_db"),
+        ("instruments", "beat_notes = 1", "beat_notes"),
+        ("instruments", "channel = 10\nbeat_notes = 10", "both 10"),
     ],
 )
 def test_mistakes_name_file_and_key(folder, layer, text, message):
