@@ -86,11 +86,6 @@ class Pulses:
         self._counting = False
 
     @property
-    def counting(self) -> bool:
-        """Whether a start was given and no stop since."""
-        return self._counting
-
-    @property
     def next(self) -> float | None:
         """When there is something to do; None: not before another beat is told."""
         return None if self._line is None else min(self._line.when(self._pulse / PER_BEAT), self._end())
