@@ -23,6 +23,8 @@ _SOUNDS = 0.5
 """How probably a key must sound in the frame after an onset that is not sure."""
 AGAIN = 3
 """Frames within which no key is struck again, as no piano repeats so fast: it is one doubtful onset."""
+_DOUBT = 0.1
+"""How far on the other side of its threshold the pedal must be to move: then it moves as often as it did."""
 _REMEMBERED = 6
 """Frames in which signs of an onset are sought once a key is found sounding."""
 
@@ -42,8 +44,8 @@ class DecodeSettings:
     held: float = 0.25
     """What `offset` becomes within 50 frames: a key that has sounded so long is rarely let go of unheard,
     while the room sounds on after a short note."""
-    key: float = 0.5
-    pedal: float = 0.5
+    key: float = 0.4
+    pedal: float = 0.35
     late: float = 1.0
     """How surely a key must sound to begin a note whose onset was too faint; 1: never."""
     faint: float = 0.1
@@ -290,7 +292,7 @@ def _follow_pedal(
     state: DecodeState, probability: float, now: int, settings: DecodeSettings, controls: list[Control]
 ) -> DecodeState:
     # A margin around the threshold, so that a doubtful pedal does not flutter.
-    threshold = settings.pedal + (-0.15 if state.pedal else 0.15)
+    threshold = settings.pedal + (-_DOUBT if state.pedal else _DOUBT)
     down = probability > threshold
     if down == state.pedal:
         return state
