@@ -23,7 +23,7 @@ _SOUNDS = 0.5
 """How probably a key must sound in the frame after an onset that is not sure."""
 AGAIN = 3
 """Frames within which no key is struck again, as no piano repeats so fast: it is one doubtful onset."""
-_DOUBT = 0.1
+_DOUBT = 0.05
 """How far on the other side of its threshold the pedal must be to move: then it moves as often as it did."""
 _REMEMBERED = 6
 """Frames in which signs of an onset are sought once a key is found sounding."""
@@ -168,7 +168,8 @@ def _decide(
     if settings.raw:
         gone |= frame.key < settings.key
         sounds &= frame.key >= settings.key
-        state = _follow_pedal(state, frame.pedal, now, settings, controls)
+        pedal = (before.pedal + frame.pedal + after.pedal) / 3
+        state = _follow_pedal(state, pedal, now, settings, controls)
     ended, overheard = (voiced & gone) > struck, sounds > (voiced | struck)
     if not np.count_nonzero(struck | ended | overheard):  # most frames
         return state
