@@ -22,7 +22,7 @@ _WINDOW = 12_000
 """Frames that are thought about at once."""
 _LATE_FRAMES = 1.55
 """By which the network over sound is late; what the notes say is put there."""
-_PASSAGE_S, _SHARE = 2.0, 0.15
+_PASSAGE_S, _SHARE = 2.0, 0.25
 """What the piano system adds to each velocity, and the networks over notes never learned: see `_alone`."""
 
 Floats = NDArray[np.float64]
