@@ -46,9 +46,9 @@ LATE = ((0.7, 0.2), (0.8, 0.05), (0.8, 0.25), (0.9, 0.1), (0.9, 0.25), (1.0, 0.1
 """Pairs of how surely a key must sound, and how much of an onset it needs."""
 NEARLY = 0.001
 """F1 that a higher threshold may cost. A note too much disturbs more than one that is missing."""
-ENDED = 0.65
+ENDED = 0.7
 """Of `DecodeSettings`, its `offset`; not searched for. What rooms and dampers of real pianos do to ends is
-more than is heard in these recordings, on which .5 is .006 to .01 better."""
+more than is heard in these recordings, for which a search would choose .5 to .6."""
 CALIBRATION_S, CALIBRATION_SEED = 90.0, 78
 """So much of each recording is heard twice: as it is, and as another microphone in a room would."""
 PASSAGE = 0.25
