@@ -52,7 +52,7 @@ more than is heard in these recordings, for which a search would choose .5 to .6
 CALIBRATION_S, CALIBRATION_SEED = 90.0, 78
 """So much of each recording is heard twice: as it is, and as another microphone in a room would."""
 PASSAGE = 0.25
-"""Of `DecodeSettings`: with it velocities are right in the mean, over MAPS and ASAP, and better among each other."""
+"""Of `DecodeSettings`: with it velocities of MAPS and ASAP are right in the mean, and none fit worse."""
 
 
 @dataclass(frozen=True)
