@@ -5,10 +5,10 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from types import TracebackType
 from typing import Self
 
-from bridge.errors import BridgeError
 from bridge.midi_port import LivePort
 from inference.events import Beat
 from inference.pulses import Pulse, Pulses
@@ -28,7 +28,7 @@ class MidiClock:
         self._port, self._rate = port, rate
         self._pulses, self._began = Pulses(), 0.0
         self._told, self._over = threading.Condition(), False
-        self._failed: BridgeError | None = None
+        self._failed: Exception | None = None
         self._thread = threading.Thread(target=self._run, name="midi-clock", daemon=True)
 
     def begin(self) -> None:
@@ -40,7 +40,7 @@ class MidiClock:
         """Follow these beats too.
 
         Raises:
-            OutputError: the port is gone.
+            OutputError: the port is closed; or whatever else the port said when it was gone.
         """
         with self._told:
             if self._failed is not None:
@@ -55,11 +55,9 @@ class MidiClock:
             if self._over:
                 return
             self._over = True
+            self._told.notify()
             if self._failed is None:
                 self._send(self._pulses.stop(self._now()))
-            self._told.notify()
-        if self._thread.is_alive():
-            self._thread.join()
 
     def __enter__(self) -> Self:
         return self
@@ -70,7 +68,7 @@ class MidiClock:
         self.close()
 
     def _run(self) -> None:
-        with self._told:
+        with self._told, suppress(Exception):  # whoever tells beats hears of it
             while not self._over:
                 due = self._pulses.next
                 if due is None:
@@ -78,15 +76,15 @@ class MidiClock:
                 elif (left := (due - self._now()) / self._rate) > 0:
                     self._told.wait(left)
                 else:
-                    try:
-                        self._send(self._pulses.due(self._now()))
-                    except BridgeError as error:  # whoever tells beats hears of it
-                        self._failed = error
-                        return
+                    self._send(self._pulses.due(self._now()))
 
     def _send(self, pulses: Iterable[Pulse]) -> None:
-        for pulse in pulses:
-            self._port.tick(pulse.kind)
+        try:
+            for pulse in pulses:
+                self._port.tick(pulse.kind)
+        except Exception as error:  # ports raise their own kinds
+            self._failed = error
+            raise
 
     def _now(self) -> float:
         return (time.perf_counter() - self._began) * self._rate

@@ -88,7 +88,8 @@ class Pulses:
     @property
     def next(self) -> float | None:
         """When there is something to do; None: not before another beat is told."""
-        return None if self._line is None else min(self._line.when(self._pulse / PER_BEAT), self._end())
+        line = self._line
+        return None if line is None else min(line.when(self._pulse / PER_BEAT), self._end(line))
 
     def tell(self, beats: Iterable[Beat], now: float) -> list[Pulse]:
         """Take beats that are known from `now` on; what was due by then, and a stop if the count is over."""
@@ -104,17 +105,16 @@ class Pulses:
     def due(self, now: float) -> list[Pulse]:
         """Pulses until `now` that were not given yet, in order."""
         found: list[Pulse] = []
-        while (line := self._line) is not None and (time := line.when(self._pulse / PER_BEAT)) <= now:
-            if time >= self._end():
-                break
+        if (line := self._line) is None:
+            return found
+        end = self._end(line)
+        while (time := line.when(self._pulse / PER_BEAT)) <= now and time < end:
             if self._pulse == 0:
                 self._counting = True
                 found.append(Pulse(time, Kind.START))
             found.append(Pulse(time, Kind.CLOCK))
             self._pulse += 1
-        if self._line is not None and self._end() <= now:
-            found += self.stop(self._end())
-        return found
+        return [*found, *self.stop(end)] if end <= now else found
 
     def stop(self, now: float) -> list[Pulse]:
         """End the count, if there is one."""
@@ -123,8 +123,8 @@ class Pulses:
         self._even = []
         return stops
 
-    def _end(self) -> float:
-        return self._last + _PATIENCE * self._line.interval if self._line is not None else math.inf
+    def _end(self, line: _Line) -> float:
+        return self._last + _PATIENCE * line.interval
 
     def _wait(self, beat: Beat, now: float) -> None:
         """Begin once enough beats are even, at the first bar that is still to come."""

@@ -24,7 +24,7 @@ _SOUNDS = 0.5
 AGAIN = 3
 """Frames within which no key is struck again, as no piano repeats so fast: it is one doubtful onset."""
 _DOUBT = 0.05
-"""How far on the other side of its threshold the pedal must be to move: then it moves as often as it did."""
+"""How far beyond its threshold the pedal must be to move: so it moves about as often as it was pressed."""
 _REMEMBERED = 6
 """Frames in which signs of an onset are sought once a key is found sounding."""
 

@@ -98,12 +98,12 @@ def test_what_cannot_be_counted_sends_nothing(beats):
 
 
 class Sink:
-    def __init__(self, fails=False):
+    def __init__(self, fails=None):
         self.sent, self.fails = [], fails
 
     def send(self, message):
         if self.fails:
-            raise OutputError("the MIDI port is closed")
+            raise self.fails
         self.sent.append((time.perf_counter(), message))
 
     def close(self):
@@ -131,12 +131,27 @@ def test_the_clock_runs_by_itself_and_stops_at_the_end():
 
 
 def test_a_port_that_is_gone_is_told_to_who_tells_beats():
-    with MidiClock(LivePort(Sink(fails=True)), RATE) as clock:
+    with MidiClock(LivePort(Sink(OutputError("the MIDI port is closed"))), RATE) as clock:
         clock.begin()
         with pytest.raises(OutputError, match="closed"):
             for beat, _ in told([0.1 * k for k in range(40)]):
                 time.sleep(0.1)
                 clock.tell([beat])
+
+
+def test_a_device_that_is_unplugged_is_heard_of_and_the_clock_ends():
+    sink = Sink()
+    clock = MidiClock(LivePort(sink), RATE)
+    clock.begin()
+    for beat, _ in told([0.05 * k for k in range(8)]):
+        time.sleep(0.05)
+        clock.tell([beat])
+    sink.fails = RuntimeError("unplugged")
+    clock._thread.join(5)
+    assert not clock._thread.is_alive()
+    with pytest.raises(RuntimeError, match="unplugged"):
+        clock.tell([])
+    clock.close()
 
 
 def test_beats_as_notes_last_until_the_next_and_never_hang():

@@ -171,6 +171,14 @@ def test_sensitivity_moves_the_threshold():
     assert SETTINGS.with_sensitivity(0.5) == SETTINGS
 
 
+def test_one_frame_alone_does_not_move_the_pedal():
+    pedal = [0.0] * 9 + [0.9] + [0.0] * 6 + [0.9] * 6 + [0.0] + [0.9] * 4
+    story = frames([0.0] * len(pedal), [0.0] * len(pedal), pedal=pedal)
+    moves = run(story, replace(SETTINGS, raw=True)).controls
+    assert [move.value for move in moves] == [1.0, 0.0], "down once, and up at the end"
+    assert moves[0].time == 17 * 320 - 1440
+
+
 def test_raw_notes_end_with_the_key_and_the_pedal_is_an_event():
     raw = replace(SETTINGS, raw=True)
     active = QUIET + [0.9] * 8 + [0.0]
