@@ -70,7 +70,8 @@ class Delay(Streaming[Tensor]):
         self.shape = (channels, frames, bins)
 
     def init_state(self, batch: int) -> Tensor:
-        return torch.zeros(batch, *self.shape)
+        # As convolutions lay their outputs: a sum of two layouts takes many times as long.
+        return torch.zeros(batch, *self.shape).to(memory_format=torch.channels_last)
 
     def step(self, x: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
         if self.latency == 0:

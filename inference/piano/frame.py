@@ -65,16 +65,25 @@ class Frame:
     def __call__(self, audio: Tensor, state: Tensors) -> tuple[Tensor, Tensors]:
         """A hop `(batch, samples)` to what the decoder sees, `(batch, 1, 6, 88)`, and the state after."""
         samples, peak, tuning, *rest, mean, weight = (leaf.numpy() for leaf in state)
-        features, level, *known = self._ear.listen(audio.numpy(), samples, peak, tuning)
-        found, *rest = self._session.run(None, dict(zip(self._names, (features, *rest), strict=True)))
+        told = [self._ear.listen(*row) for row in zip(audio.numpy(), samples, peak, tuning, strict=True)]
+        features, *heard = _batch([arrays for arrays, _ in told])
+        seen, *rest = self._session.run(None, dict(zip(self._names, (features, *rest), strict=True)))
         for frames in range(self._convolutions):
             rest[frames] = rest[frames][:, 1:]
-        touched = self._touch(found, level, mean, weight)
-        return torch.from_numpy(found), tuple(map(torch.from_numpy, (*known, *rest, *touched)))
+        levels = [level for _, level in told]
+        touched = _batch([self._touch(*row) for row in zip(seen, levels, mean, weight, strict=True)])
+        return torch.from_numpy(seen[:, None]), tuple(map(torch.from_numpy, (*heard, *rest, *touched)))
+
+
+def _batch(rows: list[tuple[Array, ...]]) -> list[Array]:
+    """What several streams have of each kind as one array; that of a single one is not copied."""
+    if len(rows) == 1:
+        return [array[None] for array in rows[0]]
+    return [np.stack(arrays) for arrays in zip(*rows, strict=True)]
 
 
 class _Touch:
-    """`Touch` and `DecisionHead.touched` for one frame, number by number: calls are what costs."""
+    """`Touch` and `DecisionHead.touched` for a frame of a stream, number by number: calls are what costs."""
 
     def __init__(self, network: PianoNetwork) -> None:
         assert network.touch is not None
@@ -82,86 +91,77 @@ class _Touch:
         heads = [network.head] if network.earlier is None else [network.head, network.earlier]
         self.heads = [head.touch.tolist() for head in heads]
 
-    def __call__(self, seen: Array, level: Array, mean: Array, weight: Array) -> tuple[Array, Array]:
-        """Add to the velocities of what the decoder sees, in place; means and weights after this frame."""
-        means, weights = [], []
-        for row, (power, gain) in enumerate(level.tolist()):
-            values = power * power, power * power, gain
-            counts = [
-                1 + keep * before for keep, before in zip(self.keep, weight[row, 0].tolist(), strict=True)
-            ]
-            after = [
-                before + (value - before) / count
-                for before, value, count in zip(mean[row, 0].tolist(), values, counts, strict=True)
-            ]
-            loud = DB / 2 * math.log((after[0] + SILENCE) / (after[1] + SILENCE))
-            for head, (by_loudness, by_gain) in enumerate(self.heads):
-                unusual = by_loudness * loud + by_gain * 2 * DB * (gain - after[2])
-                seen[row, 0, head * CHANNELS + VELOCITY] += np.float32(unusual)
-            means.append([after])
-            weights.append([counts])
-        return np.array(means, np.float32), np.array(weights, np.float32)
+    def __call__(
+        self, seen: Array, level: tuple[float, float], mean: Array, weight: Array
+    ) -> tuple[Array, Array]:
+        """Add to the velocities of what the decoder sees, in place; mean and weight after this frame."""
+        power, gain = level
+        values, means, weights = (power * power, power * power, gain), [], []
+        for keep, value, before, count in zip(
+            self.keep, values, mean[0].tolist(), weight[0].tolist(), strict=True
+        ):
+            weights.append(1 + keep * count)
+            means.append(before + (value - before) / weights[-1])
+        loud = DB / 2 * math.log((means[0] + SILENCE) / (means[1] + SILENCE))
+        for head, (by_loudness, by_gain) in enumerate(self.heads):
+            unusual = by_loudness * loud + by_gain * 2 * DB * (gain - means[2])
+            seen[head * CHANNELS + VELOCITY] += np.float32(unusual)
+        return np.array([means], np.float32), np.array([weights], np.float32)
 
 
 class _Ear:
-    """`LogFrequencySpectrogram.listen` for one frame."""
+    """`LogFrequencySpectrogram.listen` for one frame of one stream."""
 
     def __init__(self, front: LogFrequencySpectrogram) -> None:
         self.level, self.fading, self.hop = front.config.level, front.fading, front.hop
         self.tuning, self.frame_s, self.telling = front.config.tuning, front.frame_s, front.telling.numpy()
-        self.shape = (-1, front.channels, front.bins)
-        self.tapers = [front.get_buffer(f"taper{index}").numpy() for index in range(front.channels)]
-        bank = front.filters
-        self.first, self.touched = (index.numpy().astype(np.intp) for index in (bank.first, bank.touched))
-        self.weights = bank.weights.numpy()
+        self.bins, self.windows = front.bins, front.channels
+        self.tapers = [front.get_buffer(f"taper{index}").numpy() for index in range(self.windows)]
+        # All windows of a bin beside each other, as the network wants them.
+        order = np.arange(self.windows * self.bins).reshape(self.windows, -1).T.ravel()
+        self.filters = front.filters.matrix()[order]
 
-    def listen(self, audio: Array, carried: Array, peak: Array, tuning: Array) -> tuple[Array, ...]:
-        """Features `(batch, 1, bins, windows)`, loudness `(batch, 2)`; samples, peak, tuning to carry."""
-        joined = np.concatenate([carried, audio], 1)
-        loudest = np.abs(audio).max(1)
-        faded = np.where(loudest > self.level.quietest / 10, peak - np.float32(self.fading), peak)
-        peak = np.maximum(faded, np.log(np.maximum(loudest, np.float32(1e-9))))
-        gain = np.float32(self.level.target) / np.maximum(np.exp(peak), np.float32(self.level.quietest))
-        spectra = [np.fft.rfft(joined[:, -len(taper) :] * taper) for taper in self.tapers]
-        spectrum = np.concatenate(spectra, 1)
-        parts = np.square(spectrum.view(np.float32))
-        magnitude = np.sqrt(parts[:, ::2] + parts[:, 1::2])
-        touched = magnitude.take(self.touched, 1)
-        touched *= self.weights
-        energy = np.add.reduceat(touched, self.first, 1) * gain[:, None]
+    def listen(
+        self, audio: Array, carried: Array, peak: Array, tuning: Array
+    ) -> tuple[tuple[Array, ...], tuple[float, float]]:
+        """Features `(1, bins, windows)` with samples, peak and tuning to carry; power and log gain."""
+        joined = np.concatenate([carried, audio])
+        loudest, before = float(np.abs(audio).max()), float(peak)
+        faded = before - self.fading if loudest > self.level.quietest / 10 else before
+        newest = max(faded, math.log(max(loudest, 1e-9)))
+        gain = self.level.target / max(math.exp(newest), self.level.quietest)
+        spectrum = np.concatenate([np.fft.rfft(joined[-len(taper) :] * taper) for taper in self.tapers])
+        # numpy 1 transforms in double precision.
+        magnitude = np.abs(spectrum).astype(np.float32, copy=False)
+        energy = (self.filters @ magnitude) * np.float32(gain)
         features = np.log(energy + np.float32(1e-3)) * np.float32(0.3) + np.float32(0.6)
-        features = features.reshape(self.shape)
-        told = np.square(energy[:, : features.shape[-1]]) @ self.telling
-        tuning, bins = self._off(told, tuning)
-        if any(bins):
-            features = _beside(features, np.array(bins, np.float32)[:, None, None])
-        level = np.stack([np.square(audio).mean(1) * np.square(gain), np.log(gain)], 1)
-        features = np.ascontiguousarray(features.transpose(0, 2, 1))[:, None]
-        return features, level, joined[:, self.hop :], peak, tuning
+        told = np.square(energy[:: self.windows]) @ self.telling  # the first window is the longest
+        pull, bins = self._off(told, tuning)
+        seen = _beside(features.reshape(1, self.bins, self.windows), bins)
+        power = float(np.dot(audio, audio)) / len(audio) * gain * gain
+        return (seen, joined[self.hop :], np.array(newest, np.float32), pull), (power, math.log(gain))
 
-    def _off(self, told: Array, before: Array) -> tuple[Array, list[float]]:
-        """`follow` and `bins_off`: what is remembered, `(batch, 2)`, and bins of each row.
-
-        Number by number: a live batch is so small that calls are what costs.
-        """
-        config, after, bins = self.tuning, [], []
-        for (sharp, across, power), (x, y) in zip(told.tolist(), before.tolist(), strict=True):
-            share = 1 / (power + config.enough)
-            kept = math.exp(-power * share * self.frame_s / config.memory_s)
-            x, y = sharp * share + x * kept, across * share + y * kept
-            cents = math.atan2(y, x + config.prior_s / self.frame_s) * 100 / (2 * math.pi)
-            over = (abs(cents) - config.from_cents) / (config.until_cents - config.from_cents)
-            after.append((x, y))
-            bins.append(math.copysign(min(max(over, 0.0), 1.0), cents))
-        return np.array(after, np.float32), bins
+    def _off(self, told: Array, before: Array) -> tuple[Array, float]:
+        """`follow` and `bins_off`: what is remembered, `(2,)`, and bins; number by number too."""
+        config = self.tuning
+        (sharp, across, power), (x, y) = told.tolist(), before.tolist()
+        share = 1 / (power + config.enough)
+        kept = math.exp(-power * share * self.frame_s / config.memory_s)
+        x, y = sharp * share + x * kept, across * share + y * kept
+        cents = math.atan2(y, x + config.prior_s / self.frame_s) * 100 / (2 * math.pi)
+        over = (abs(cents) - config.from_cents) / (config.until_cents - config.from_cents)
+        return np.array((x, y), np.float32), math.copysign(min(max(over, 0.0), 1.0), cents)
 
 
-def _beside(features: Array, bins: Array) -> Array:
-    higher = np.concatenate([features[..., 1:], features[..., -1:]], -1) - features
-    lower = np.concatenate([features[..., :1], features[..., :-1]], -1) - features
-    up: Array = np.maximum(bins, np.float32(0))
-    down: Array = np.maximum(-bins, np.float32(0))
-    seen: Array = features + up * higher + down * lower
+def _beside(features: Array, bins: float) -> Array:
+    """Features `(1, bins, windows)` as seen up to a bin higher or lower."""
+    if not bins:
+        return features
+    if bins > 0:
+        other = np.concatenate([features[:, 1:], features[:, -1:]], 1)
+    else:
+        other = np.concatenate([features[:, :1], features[:, :-1]], 1)
+    seen: Array = features + np.float32(abs(bins)) * (other - features)
     return seen
 
 

@@ -6,15 +6,17 @@ decoder do in many steps is done here in fewer, in another order, so that result
 
 from __future__ import annotations
 
+from itertools import accumulate, pairwise
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from inference.layers import FrequencyTable, PitchwiseLstm
+from inference.layers import FrequencyTable, HarmonicGather, PitchwiseLstm
 from inference.piano.acoustic import FirstBlock, HarmonicHead, ResidualBlock
 from inference.piano.config import PITCHES, STATE_WEIGHTS, NoteState, Output
 from inference.piano.exchange import Exchange
-from inference.piano.heads import DecisionHead, together
+from inference.piano.heads import DecisionHead
 from inference.piano.network import PianoNetwork
 
 STATES = len(NoteState)
@@ -26,7 +28,7 @@ class FrameNet(nn.Module):
     Features are `(batch, 1, bins, windows)`. Carried are the frames of each convolution, hidden and
     cell values of the sequence net, and what the head remembers, as in `NetworkState`; but what comes
     back of each convolution is one frame more, the oldest first, which is cheaper to leave out
-    outside. So is the touch: velocities are without it.
+    outside. So is the touch: velocities are without it. What the decoder sees is `(batch, 6, 88)`.
     """
 
     def __init__(self, network: PianoNetwork) -> None:
@@ -50,11 +52,11 @@ class FrameNet(nn.Module):
         hidden, cell, remembered = carried[len(frames) :]
         hidden, cell = self.notes(self.pitches(x), hidden, cell)
         heard = self.exchange(hidden)
-        pooled = together(heard.unsqueeze(1)).squeeze(1)
+        pooled = torch.cat([heard.mean(1), heard.amax(1)], -1)  # as `together`
         seen, remembered = self.head(heard, pooled, remembered)
         if self.sooner is not None:  # one without hindsight, which remembers nothing
             seen = torch.cat([seen, self.sooner(heard, pooled, remembered)[0]], -1)
-        return seen.transpose(1, 2)[:, None], *frames, hidden, cell, remembered
+        return seen.transpose(1, 2), *frames, hidden, cell, remembered
 
 
 def _across(*layers: nn.Linear) -> nn.Parameter:
@@ -66,9 +68,9 @@ def _kept(value: Tensor) -> nn.Parameter:
     return nn.Parameter(value.detach().clone(memory_format=torch.contiguous_format))
 
 
-def _parted(value: Tensor, first: int) -> tuple[Tensor, Tensor]:
+def _parted(value: Tensor, *sizes: int) -> list[Tensor]:
     # Slices, since a split becomes a sequence in the graph, which is slow to take apart.
-    return value[..., :first], value[..., first:]
+    return [value[..., begin:end] for begin, end in pairwise(accumulate(sizes, initial=0))]
 
 
 class _Convolution(nn.Module):
@@ -91,13 +93,29 @@ class _Convolution(nn.Module):
         return newest + F.relu(y) if self.residual else F.relu(y)
 
 
+class _Gather(nn.Module):
+    """`HarmonicGather` of `(batch, bins, c)`: a row of zeros stands for all that lies beyond the bins."""
+
+    def __init__(self, gather: HarmonicGather, bins: int) -> None:
+        super().__init__()
+        places = gather.places - gather.margins[0]
+        beyond = (places < 0) | (places >= bins)
+        self.register_buffer("places", torch.where(beyond, bins, places))
+        self.places: Tensor
+
+    def forward(self, x: Tensor) -> Tensor:
+        width = len(self.places) // PITCHES * x.shape[-1]
+        return F.pad(x, (0, 0, 0, 1)).index_select(1, self.places).reshape(-1, PITCHES, width)
+
+
 class _Pitches(nn.Module):
     """`HarmonicHead`: `(batch, 1, bins, channels)` to `(batch, 88, features)`."""
 
     def __init__(self, head: HarmonicHead) -> None:
         super().__init__()
         assert isinstance(head.norm, nn.Identity) and isinstance(head.film, FrequencyTable)
-        self.gather, self.spread, self.near = head.gather, head.spread, head.query.out_features
+        self.gather, self.spread = _Gather(head.gather, head.spread.shape[1]), head.spread
+        self.parts = head.query.out_features, head.overview.out_features
         self.look = _across(head.query, head.overview)
         self.tell = _kept(torch.cat([head.gathered.weight, head.heard.weight], 1).t())
         self.bias = _kept(head.overview.bias)
@@ -105,7 +123,7 @@ class _Pitches(nn.Module):
         self.shift = _kept(head.film.shift + head.heard.bias * head.film.scale)
 
     def forward(self, x: Tensor) -> Tensor:
-        near, far = _parted(x.squeeze(1) @ self.look, self.near)
+        near, far = _parted(x.squeeze(1) @ self.look, *self.parts)
         far = F.relu(far + self.bias).transpose(1, 2).unsqueeze(2) @ self.spread
         both = torch.cat([self.gather(near), far.squeeze(2).transpose(1, 2)], -1)
         return F.relu(both @ self.tell * self.scale + self.shift)
@@ -126,9 +144,8 @@ class _Sequence(nn.Module):
 
     def forward(self, heard: Tensor, hidden: Tensor, cell: Tensor) -> tuple[Tensor, Tensor]:
         seen = torch.cat([heard, hidden], -1) @ self.weight + self.own
-        gates, new = _parted(seen, 3 * self.size)
-        enter, gates = _parted(torch.sigmoid(gates), self.size)
-        keep, leave = _parted(gates, self.size)
+        gates, new = _parted(seen, 3 * self.size, self.size)
+        enter, keep, leave = _parted(torch.sigmoid(gates), *[self.size] * 3)
         cell = keep * cell + enter * torch.tanh(new)
         return leave * torch.tanh(cell), cell
 
@@ -136,13 +153,14 @@ class _Sequence(nn.Module):
 class _Exchange(nn.Module):
     def __init__(self, exchange: Exchange) -> None:
         super().__init__()
-        self.gather, self.said = exchange.gather, exchange.say.out_features
+        self.gather = _Gather(exchange.gather, PITCHES)
+        self.parts = exchange.say.out_features, exchange.own.out_features
         self.both, self.listen = _across(exchange.say, exchange.own), _across(exchange.listen)
         self.bias = _kept(torch.cat([exchange.say.bias, exchange.own.bias]))
         self.revise, self.end = _across(exchange.revise), _kept(exchange.revise.bias)
 
     def forward(self, hidden: Tensor) -> Tensor:
-        said, own = _parted(hidden @ self.both + self.bias, self.said)
+        said, own = _parted(hidden @ self.both + self.bias, *self.parts)
         heard = self.gather(F.relu(said)) @ self.listen
         return hidden + F.relu(own + heard) @ self.revise + self.end
 
@@ -168,8 +186,7 @@ class _Head(nn.Module):
             remembered = joined[:, 1:]
             view = self.mix(torch.cat([joined[:, self.hindsight - back] for back in self.looks], -1))
         told = view @ self.keys + self.bias
-        states, rest = _parted(told, STATES)
-        loud, key = _parted(rest, Output.KEY - STATES)
+        states, loud, key = _parted(told, STATES, Output.KEY - STATES, 1)
         pedal = self.pedal(pooled).unsqueeze(1).expand(-1, PITCHES, -1)
         down = torch.sigmoid(torch.cat([key, pedal], -1))
         return torch.cat([torch.softmax(states, -1) @ self.told, loud, down], -1), remembered
