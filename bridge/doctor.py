@@ -54,7 +54,7 @@ def device() -> str:
     import torch
 
     threads = torch.get_num_threads()
-    gpu = f"; {torch.cuda.get_device_name()} present, not used" if torch.cuda.is_available() else ""
+    gpu = f"; {torch.cuda.get_device_name()} present: --device cuda" if torch.cuda.is_available() else ""
     return f"cpu, {threads} thread{'s' if threads > 1 else ''}{gpu}"
 
 

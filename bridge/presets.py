@@ -41,7 +41,7 @@ class SystemPreset(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Which system hears, with which weights; `sensitivity` 0..1 trades misses for false notes.
 
     `tuning_hz` is the frequency of A4 of the instrument that is heard; `beats_ms` when beats are told, after
-    they sound or, negative, before.
+    they sound or, negative, before; `device` where the network runs.
     """
 
     name: str = "piano"
@@ -49,6 +49,7 @@ class SystemPreset(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     sensitivity: Annotated[float, msgspec.Meta(ge=0, le=1)] = 0.5
     tuning_hz: Annotated[float, msgspec.Meta(ge=380, le=500)] = 440.0
     beats_ms: Annotated[float, msgspec.Meta(ge=-1_000, le=2_000)] | None = None
+    device: Annotated[str, msgspec.Meta(pattern=r"^(cpu|cuda(:\d+)?)$")] = "cpu"
 
 
 class LatencyPreset(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -116,7 +117,7 @@ class Preset(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         """The system of this preset, with its weights loaded."""
         from inference.pipeline import open_transcriber
 
-        beats_ms = self.system.beats_ms
+        beats_ms, device = self.system.beats_ms, self.system.device
         return open_transcriber(
             self.system.name,
             self.system.weights,
@@ -125,6 +126,7 @@ class Preset(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             decision_ms=self.latency.decision_ms,
             early_ms=self.latency.early_ms,
             **({} if beats_ms is None else {"beats_ms": beats_ms}),
+            **({} if device == "cpu" else {"device": device}),
         )
 
 

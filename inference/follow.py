@@ -66,6 +66,7 @@ def load(
     decision_ms: float | None = None,
     early_ms: float | None = None,
     beats_ms: float | None = None,
+    device: str = "cpu",
 ) -> FollowingTranscriber:
     """Open the piano system with the follower beside it.
 
@@ -77,13 +78,19 @@ def load(
         early_ms: the same for what is told early; the follower takes it as it comes.
         beats_ms: when most beats are told, in milliseconds after they sound; negative: before. The longer,
             the surer. Default: what the follower's weights say, about 240.
+        device: of the piano system; what follows it is small.
 
     Raises:
         WeightsError: no such weights, or a damaged file.
         ValueError: an option out of range.
     """
     heard = piano.load(
-        weights, pedal=pedal, sensitivity=sensitivity, decision_ms=decision_ms, early_ms=early_ms
+        weights,
+        pedal=pedal,
+        sensitivity=sensitivity,
+        decision_ms=decision_ms,
+        early_ms=early_ms,
+        device=device,
     )
     return FollowingTranscriber(heard, open_follower(heard, beats_ms))
 

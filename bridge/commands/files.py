@@ -44,6 +44,7 @@ def demo(
     sensitivity: float | None,
     tuning: float | str | None,
     weights: str | None,
+    device: str | None,
     threads: int,
     json_output: bool,
 ) -> int:
@@ -60,7 +61,13 @@ def demo(
 
     use_threads(threads)
     preset = chosen_preset(
-        presets, "offline", pedal=pedal, sensitivity=sensitivity, tuning=tuning, weights=weights
+        presets,
+        "offline",
+        pedal=pedal,
+        sensitivity=sensitivity,
+        tuning=tuning,
+        weights=weights,
+        device=device,
     )
     picture = find_spec("matplotlib") is not None
     if not picture:
@@ -108,6 +115,7 @@ def bounce(
     sensitivity: float | None,
     tuning: float | str | None,
     weights: str | None,
+    device: str | None,
     tempo_map: bool,
     one_tempo: bool,
     beats: bool,
@@ -151,7 +159,13 @@ def bounce(
     rhythm = RhythmOptions(mode, beats, dynamics, beat_notes, *known) if wanted else None
     use_threads(threads)
     preset = chosen_preset(
-        presets, "offline", pedal=pedal, sensitivity=sensitivity, tuning=tuning, weights=weights
+        presets,
+        "offline",
+        pedal=pedal,
+        sensitivity=sensitivity,
+        tuning=tuning,
+        weights=weights,
+        device=device,
     )
     options = BounceOptions(preset, channels, skip_existing, dry_run, picture, rhythm, tuning == AUTO)
     return _bounce(audio, out, options, json_output)

@@ -43,8 +43,9 @@ class TuningChoice(click.ParamType):  # type: ignore[type-arg, unused-ignore]
 
 
 def hearing_options(function: F) -> F:
-    """What overrides the preset: `--pedal`, `--sensitivity`, `--tuning`, `--weights`."""
+    """What overrides the preset: `--pedal`, `--sensitivity`, `--tuning`, `--weights`, `--device`."""
     for option in (
+        click.option("--device", metavar="NAME", help="Where the network runs: cpu, cuda.  [default: cpu]"),
         click.option(
             "--tuning",
             type=TuningChoice(),
@@ -194,6 +195,7 @@ def chosen_preset(
     sensitivity: float | None = None,
     tuning: float | str | None = None,
     weights: str | None = None,
+    device: str | None = None,
 ) -> Preset:
     """The presets merged; what the user chose beside them wins."""
     from msgspec.structs import replace
@@ -201,7 +203,12 @@ def chosen_preset(
     from bridge.presets import load
 
     preset = load(with_latency(names, default))
-    system = {"sensitivity": sensitivity, "tuning_hz": tuning if tuning != AUTO else None, "weights": weights}
+    system: dict[str, Any] = {
+        "sensitivity": sensitivity,
+        "tuning_hz": tuning if tuning != AUTO else None,
+        "weights": weights,
+        "device": device,
+    }
     system = {key: value for key, value in system.items() if value is not None}
     instrument = preset.instrument if pedal is None else replace(preset.instrument, pedal=pedal)
     return replace(preset, system=replace(preset.system, **system), instrument=instrument)

@@ -6,6 +6,7 @@ import json
 from typing import Literal
 
 from inference import weights as files
+from inference.device import open_device
 from inference.piano.config import CONFIGS
 from inference.piano.early import ONSET
 from inference.piano.network import PianoNetwork
@@ -21,6 +22,7 @@ def load(
     sensitivity: float = 0.5,
     decision_ms: float | None = None,
     early_ms: float | None = None,
+    device: str = "cpu",
 ) -> PianoTranscriber:
     """Open trained weights as a transcriber.
 
@@ -33,6 +35,7 @@ def load(
             one of a few delays, the longest that is not longer; default its main one.
         early_ms: the same for notes that are sure sooner: they are told then, and end soon if the
             decision about them turns out otherwise. Default: none is told early.
+        device: where the network runs, `cpu`, `cuda` or `cuda:1`. What is heard differs by rounding.
 
     Raises:
         WeightsError: no such weights, a damaged file, or weights of another release.
@@ -42,6 +45,7 @@ def load(
         raise ValueError(f"pedal is {pedal!r}; choose 'extended' or 'raw'")
     if not 0 <= sensitivity <= 1:
         raise ValueError(f"sensitivity is {sensitivity}; choose a number from 0 to 1")
+    where = open_device(device)
     stored = files.read(weights or DEFAULT_WEIGHTS)
     network = PianoNetwork(CONFIGS[stored.metadata["config"]])
     try:
@@ -63,6 +67,7 @@ def load(
         network,
         settings.with_sensitivity(sensitivity),
         None if early is None else early.with_sensitivity(sensitivity),
+        where,
     )
 
 

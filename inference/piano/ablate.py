@@ -114,7 +114,7 @@ def _measured(
     if kept.is_file():
         return Row(**json.loads(kept.read_text()))
     progress(f"measuring {name}")
-    state = torch.load(folder / "checkpoint.pt", weights_only=True)
+    state = torch.load(folder / "checkpoint.pt", weights_only=True, map_location="cpu")
     network.load_state_dict(state["average"])
     count = sum(parameter.numel() for parameter in network.parameters())
     torch.manual_seed(0)

@@ -46,7 +46,7 @@ class FilmBlock(Streaming[FilmBlockState]):
         return FilmBlockState(
             self.first.init_state(batch),
             self.second.init_state(batch),
-            self.wait.init_state(batch).to(self.first.conv.weight),
+            self.wait.init_state(batch).to(self.first.conv.weight.device),
         )
 
     def step(self, x: Tensor, state: FilmBlockState) -> tuple[Tensor, FilmBlockState]:

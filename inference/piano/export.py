@@ -102,7 +102,7 @@ def export(
     Raises:
         WeightsError: there are no such weights or runs, or they are of another shape.
     """
-    state = torch.load(folder / "checkpoint.pt", weights_only=True)
+    state = torch.load(folder / "checkpoint.pt", weights_only=True, map_location="cpu")
     network = PianoNetwork(CONFIGS[config])
     begin_from(network, state["average"])
     others = [_alike(network, name) for name in mean_with]
@@ -154,7 +154,7 @@ def _alike(network: PianoNetwork, name: str) -> dict[str, Tensor]:
     checkpoint = Path(name) / "checkpoint.pt"
     theirs = "another system"
     if checkpoint.is_file():
-        tensors: dict[str, Tensor] = torch.load(checkpoint, weights_only=True)["average"]
+        tensors: dict[str, Tensor] = torch.load(checkpoint, weights_only=True, map_location="cpu")["average"]
     else:
         stored = weights.read(name)
         tensors, theirs = stored.tensors, stored.metadata.get("config", theirs)

@@ -71,10 +71,10 @@ def _moved(output: Tensor, batch: Batch, frames: int) -> tuple[Tensor, Batch]:
 def _head_loss(output: Tensor, batch: Batch, config: LossConfig) -> dict[str, Tensor]:
     output, frames = output.float(), output.shape[1]
     states = batch.state.long()
-    weight = torch.tensor(STATE_WEIGHTS)
+    weight = torch.tensor(STATE_WEIGHTS, device=states.device)
     logits = output[..., : len(NoteState)].reshape(-1, len(NoteState))
     surprise = F.cross_entropy(logits, states.reshape(-1), weight=weight, reduction="none")
-    keys = torch.arange(LOWEST, LOWEST + PITCHES)
+    keys = torch.arange(LOWEST, LOWEST + PITCHES, device=states.device)
     low = 1 + (config.low - 1) * ((60 - keys) / 12).clamp(0, 1)
     state = (surprise.view(-1, PITCHES) * low).sum() / (len(output) * frames)
     struck = _struck(states).float()
@@ -104,9 +104,8 @@ def _velocity_loss(estimate: Tensor, truth: Tensor, struck: Tensor, level: float
 
 def _known(logits: Tensor, truth: Tensor) -> Tensor:
     known = ~truth.isnan()
-    if not known.any():
-        return logits.sum() * 0
-    return F.binary_cross_entropy_with_logits(logits[known], truth[known])
+    each = F.binary_cross_entropy_with_logits(logits, truth.nan_to_num(), reduction="none")
+    return (each * known).sum() / known.sum().clamp(min=1)
 
 
 def recursive_loss(network: nn.Module, batch: Batch, random: torch.Generator) -> Mapping[str, Tensor]:
@@ -130,7 +129,7 @@ def _context(batch: Batch, config: PianoConfig, random: torch.Generator | None) 
 def teacher_context(states: Tensor, velocity: Tensor, config: PianoConfig) -> Context:
     """The context that a network without fault would have given itself: all `(batch, frames, 88)`."""
     active = (states == NoteState.ONSET) | (states == NoteState.SUSTAIN) | (states == NoteState.REONSET)
-    frame = torch.arange(states.shape[1])[None, :, None].expand_as(states)
+    frame = torch.arange(states.shape[1], device=states.device)[None, :, None].expand_as(states)
     last = torch.where(_struck(states), frame, -1).cummax(1).values
     seconds = (frame - last + (last >= 0)) * (config.hop / config.rate)
     duration = (seconds / config.longest_duration_s).clamp(max=1) * active
@@ -140,16 +139,20 @@ def teacher_context(states: Tensor, velocity: Tensor, config: PianoConfig) -> Co
 
 def disturbed(context: Context, states: Tensor, random: torch.Generator | None = None) -> Context:
     """Teach the network to doubt itself: stray states near notes, durations and velocities off."""
-    shape = context.state.shape
+    shape, device = context.state.shape, states.device
+
+    def chance() -> Tensor:
+        return torch.rand(shape, generator=random).to(device)  # the same on every device
+
     sounds = (states != NoteState.OFF).float().permute(0, 2, 1)
     near = F.max_pool1d(sounds, 7, 1, 3).permute(0, 2, 1) > 0
     stray = torch.multinomial(torch.tensor(_STRAY), states.numel(), True, generator=random).view(shape)
-    hit = near & (torch.rand(shape, generator=random) < 0.1)
-    state = torch.where(hit, stray.float(), context.state)
+    hit = near & (chance() < 0.1)
+    state = torch.where(hit, stray.float().to(device), context.state)
 
     def scaled(values: Tensor) -> Tensor:
-        factor = 0.8 + 0.4 * torch.rand(shape, generator=random)
-        return torch.where(torch.rand(shape, generator=random) < 0.3, values * factor, values)
+        factor = 0.8 + 0.4 * chance()
+        return torch.where(chance() < 0.3, values * factor, values)
 
     return Context(state, scaled(context.duration).clamp(max=1), scaled(context.velocity))
 

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from numpy.random import Generator
 from torch import Tensor
-from torch.utils.data import IterableDataset
+from torch.utils.data import IterableDataset, get_worker_info
 
 from inference.features import LogFrequencySpectrogram, MelSpectrogram
 from inference.piano.config import PianoConfig
@@ -43,7 +43,7 @@ class MixConfig:
 
 
 class Mix(IterableDataset[Batch]):
-    """An endless stream of batches, different for each seed."""
+    """An endless stream of batches, different for each seed and each process that loads them."""
 
     def __init__(
         self,
@@ -61,7 +61,8 @@ class Mix(IterableDataset[Batch]):
 
     def __iter__(self) -> Iterator[Batch]:
         torch.set_num_threads(1)
-        random = np.random.default_rng(self.seed)
+        worker = get_worker_info()
+        random = np.random.default_rng(self.seed if worker is None else (self.seed, worker.id))
         while True:
             yield self.draw(random)
 

@@ -59,7 +59,8 @@ class RecordedStep:
     def __init__(self, network: PianoNetwork, *, graph: bool = True) -> None:
         self.network = network
         self._like = network.init_state(1)
-        self._frame = Frame.of(network) if graph else None
+        self.device = next(network.parameters()).device
+        self._frame = Frame.of(network) if graph and self.device.type == "cpu" else None
         self._recordings: dict[int, Recording] = {}
         self._lock = threading.Lock()
 
@@ -68,7 +69,10 @@ class RecordedStep:
         return tuple(leaves(self.network.init_state(1)))
 
     def __call__(self, audio: Tensor, state: Tensors) -> tuple[Tensor, Tensors]:
-        """Step `(batch, samples)` of whole hops; returns `(batch, frames, 6, 88)` and the state after."""
+        """Step `(batch, samples)` of whole hops, on the network's device; returns what is seen and the state.
+
+        What is seen is `(batch, frames, 6, 88)`.
+        """
         batch, samples = audio.shape
         hop = self.network.config.hop
         if self._frame is not None and samples == hop and batch <= _MOST:
@@ -78,7 +82,7 @@ class RecordedStep:
             return seen(output, self.network.config), tuple(leaves(after))
         with self._lock:
             if samples not in self._recordings:
-                example = torch.zeros(2, samples), *leaves(self.network.init_state(2))
+                example = torch.zeros(2, samples, device=self.device), *leaves(self.network.init_state(2))
                 self._recordings[samples] = record(_Flat(self.network, self._like), *example)
         found, *rest = self._recordings[samples](audio, *state)
         return found, tuple(rest)

@@ -28,7 +28,7 @@ def _channels(output: Tensor, config: PianoConfig) -> Tensor:
     channels = output.movedim(-1, 2).contiguous()
     logits = channels.narrow(2, 0, len(NoteState))
     if config.joint:  # only these are trained with weighted states
-        logits = logits - torch.tensor(STATE_WEIGHTS).log()[:, None]
+        logits = logits - torch.tensor(STATE_WEIGHTS, device=logits.device).log()[:, None]
     states = torch.softmax(logits, 2)
     onset = states.select(2, NoteState.ONSET) + states.select(2, NoteState.REONSET)
     active = onset + states.select(2, NoteState.SUSTAIN)

@@ -79,7 +79,7 @@ class Touch(Streaming[TouchState]):
         if frames == 1:  # a live step, in as few operations as possible
             weight = torch.addcmul(torch.ones_like(self.keep), self.keep, state.weight)
             return TouchState(torch.lerp(state.mean, values, weight.reciprocal()), weight)
-        age = torch.arange(frames, dtype=values.dtype)
+        age = torch.arange(frames, dtype=values.dtype, device=values.device)
         # Frame n has what came at j, n - j frames ago; what was there before is n + 1 frames old.
         past = (self.keep[:, None, None] ** (age[:, None] - age).clamp(min=0)).tril()
         before = self.keep ** (age[:, None] + 1) * state.weight

@@ -17,6 +17,7 @@ from torch.multiprocessing.spawn import spawn
 from torch.utils.data import DataLoader
 
 from inference import weights
+from inference.device import open_device
 from inference.piano.config import CONFIGS
 from inference.piano.losses import LossConfig, joint_loss, recursive_loss
 from inference.piano.mix import Batch, Mix, MixConfig
@@ -52,6 +53,10 @@ class PianoRun:
     """Shipped name or path of the weights to begin from, instead of from chance."""
     corpus: Path | None = None
     """Folder that holds what the run learns from, prepared, if it is not its own."""
+    device: str = "cpu"
+    """Where the network is trained; a GPU has one rank, and needs many processes that feed it."""
+    loaders: int = 1
+    """Processes that make batches for each rank."""
 
     @property
     def prepared(self) -> Path:
@@ -60,7 +65,15 @@ class PianoRun:
 
 
 def run(settings: PianoRun) -> None:
-    """Prepare the data, then train in `settings.loop.ranks` processes of one thread each."""
+    """Prepare the data, then train in `settings.loop.ranks` processes of one thread each.
+
+    Raises:
+        ValueError: there is no such device, or several ranks are to share one.
+    """
+    if open_device(settings.device).type != "cpu" and settings.loop.ranks > 1:
+        raise ValueError(
+            f"{settings.loop.ranks} ranks on {settings.device}: a GPU has one; give loaders instead"
+        )
     settings.folder.mkdir(parents=True, exist_ok=True)
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     prepare(
@@ -87,15 +100,17 @@ def _rank(rank: int, settings: PianoRun, meeting: str) -> None:
         dist.init_process_group("gloo", init_method=meeting, rank=rank, world_size=settings.loop.ranks)
     config = CONFIGS[settings.config]
     torch.manual_seed(settings.seed)
-    network = PianoNetwork(config)
+    network, device = PianoNetwork(config), open_device(settings.device)
     if settings.start:
         begin_from(network, weights.read(settings.start).tensors)
     batches = _batches(settings, network, settings.seed * 1000 + rank)
+    network.to(device)
     noise = torch.Generator().manual_seed(settings.seed * 1000 + rank)
     seconds = settings.mix.batch * settings.mix.chunk_s
 
     def loss(network: nn.Module, batch: Batch) -> Mapping[str, Tensor]:
-        with half_precision():
+        batch = Batch(*(column.to(device, non_blocking=True) for column in batch))
+        with half_precision(device.type):
             if config.joint:
                 return joint_loss(network, batch, settings.loss, noise)
             return recursive_loss(network, batch, noise)
@@ -106,15 +121,17 @@ def _rank(rank: int, settings: PianoRun, meeting: str) -> None:
         dist.destroy_process_group()
 
 
-def half_precision() -> torch.autocast:
-    """Products in bfloat16 where the processor has a unit for them: training is nearly twice as fast."""
+def half_precision(device: str = "cpu") -> torch.autocast:
+    """Products in bfloat16 where there is a unit for them: training is nearly twice as fast."""
     tell = getattr(torch.cpu, "get_capabilities", None)  # torch 2.5 has none
-    return torch.autocast("cpu", torch.bfloat16, enabled=tell is not None and tell().get("amx_bf16", False))
+    able = device == "cuda" or (tell is not None and tell().get("amx_bf16", False))
+    return torch.autocast(device, torch.bfloat16, enabled=able)
 
 
 def _batches(settings: PianoRun, network: PianoNetwork, seed: int) -> Iterator[Batch]:
     mix = diet(settings.prepared, settings.data, network, settings.mix, seed)
-    return iter(DataLoader(mix, batch_size=None, num_workers=1, prefetch_factor=6))
+    pinned = settings.device != "cpu"
+    return iter(DataLoader(mix, None, num_workers=settings.loaders, prefetch_factor=6, pin_memory=pinned))
 
 
 def diet(

@@ -40,16 +40,21 @@ class PianoTranscriber:
         network: in any mode, with the delay chosen.
         settings: how its decisions become notes.
         early: the same for a network that also decides sooner: notes that are sure by then are told then.
+        device: where the network runs, default the processor; audio and events stay there.
     """
 
     def __init__(
-        self, network: PianoNetwork, settings: DecodeSettings, early: DecodeSettings | None = None
+        self,
+        network: PianoNetwork,
+        settings: DecodeSettings,
+        early: DecodeSettings | None = None,
+        device: torch.device | None = None,
     ) -> None:
         if settings.raw and not network.config.joint:
             raise ValueError(f"network {network.config.name!r} hears no pedal; use pedal='extended'")
         self.network = network.eval()
         fold_norms(self.network)
-        self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.network.to(device or torch.device("cpu"), memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.settings = settings
         self.rate, self.hop = network.config.rate, network.config.hop
         self._early = None if early is None else EarlyDecoder(settings, early, self.rate)
@@ -109,8 +114,9 @@ class PianoTranscriber:
         longest = _PIECE * self.hop
         for begin in range(0, audio.shape[1], longest):
             with torch.inference_mode():
-                seen, state = self._step(audio[:, begin : begin + longest], state)
-            yield seen, state
+                piece = audio[:, begin : begin + longest].to(self._step.device)
+                seen, state = self._step(piece, state)
+            yield seen.cpu(), state
 
 
 def as_frames(channels: NDArray[np.float32]) -> list[Frame]:

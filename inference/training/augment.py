@@ -1,4 +1,4 @@
-"""What lies between a piano and its recording: equalisation, room, level, distortion, noise."""
+"""What lies between a piano and its recording: equalisation, room, level, distortion, noise, codecs."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import torch
 from numpy.random import Generator
 from torch import Tensor
 
+from inference.training.codecs import LOSSY, coded
 from inference.training.corpus import RATE
 from inference.training.notes import Floats
 
@@ -29,6 +30,7 @@ class AugmentConfig:
     distortion: float = 0.12
     noise: float = 0.65
     hum: float = 0.08
+    lossy: float = 0.12
     level_kept: float = 0.8
     quietest_db: float = -26.0
 
@@ -96,6 +98,8 @@ class Augment:
             audio = audio + noise[start : start + len(audio)] * spread * 10 ** (-random.uniform(16, 60) / 20)
         if random.random() < config.hum:
             audio = audio + _hum(len(audio), random) * spread * 10 ** (-random.uniform(20, 45) / 20)
+        if random.random() < config.lossy:
+            audio = torch.from_numpy(coded(audio.numpy(), *LOSSY[random.integers(len(LOSSY))]))
         return audio
 
 

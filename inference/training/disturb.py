@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Callable
 
 import numpy as np
 from numpy.random import default_rng
-from pedalboard.io import AudioFile
 
+from inference.training.codecs import coded
 from inference.training.corpus import RATE
 from inference.training.notes import Floats
 from inference.training.scores import Table
@@ -75,12 +74,7 @@ def _bits(bits: int) -> Disturb:
 
 def _vorbis(quality: str) -> Disturb:
     def change(audio: Floats, notes: Table) -> tuple[Floats, Table]:
-        memory = io.BytesIO()
-        with AudioFile(memory, "w", RATE, 1, format="ogg", quality=quality) as file:
-            file.write(audio[None])
-        memory.seek(0)
-        with AudioFile(memory) as coded:
-            return coded.read(coded.frames)[0], notes
+        return coded(audio, "ogg", quality), notes
 
     return change
 

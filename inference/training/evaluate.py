@@ -137,12 +137,23 @@ def robustness(
 
 
 def robustness_table(found: dict[str, dict[str, list[Scores]]], name: str) -> str:
-    """Mean scores of one set as a Markdown table, a line per disturbance."""
+    """Mean scores of one set as a Markdown table, a line per disturbance; onsets by piano, if several."""
     columns = ("onset", "onset_offset", "onset_velocity", "all_three", "precision", "recall", "velocity_r")
     lines = ["| disturbance | " + " | ".join(columns) + " |", "|" + "---|" * (len(columns) + 1)]
     for disturbance, scores in found.items():
         lines.append(_line(disturbance, [scoring.mean(scores[name], column) for column in columns]))
+    pianos = sorted({_piano(score) for score in next(iter(found.values()))[name]})
+    if len(pianos) > 1:
+        lines += ["", "| onset | " + " | ".join(pianos) + " |", "|" + "---|" * (len(pianos) + 1)]
+        for disturbance, scores in found.items():
+            by_piano = [[score for score in scores[name] if _piano(score) == piano] for piano in pianos]
+            lines.append(_line(disturbance, [scoring.mean(rows, "onset") for rows in by_piano]))
     return "\n".join(lines)
+
+
+def _piano(score: Scores) -> str:
+    """What MAPS calls the piano of a recording, at the end of its name."""
+    return score.name.rsplit("_", 1)[-1]
 
 
 EARLY: tuple[tuple[float | None, float], ...] = ((None, 40), (140, 80))

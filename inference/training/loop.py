@@ -180,7 +180,7 @@ def _resume(
     path = folder / "checkpoint.pt"
     if not path.exists():
         return Progress()
-    state = torch.load(path, weights_only=True)
+    state = torch.load(path, weights_only=True, map_location=next(network.parameters()).device)
     network.load_state_dict(state["network"])
     optimiser.load_state_dict(state["optimiser"])
     for name, value in state["average"].items():

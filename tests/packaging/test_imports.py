@@ -134,7 +134,7 @@ def test_events_and_clock_stand_alone():
 
 @pytest.mark.parametrize("room", ROOMS)
 def test_a_room_imports_only_the_common_floor(room):
-    floor = ("layers", "features", "streaming", "recording", "events", "clock", "weights", room)
+    floor = ("layers", "features", "streaming", "recording", "events", "clock", "weights", "device", room)
     for name in matching(f"inference.{room}") + matching(f"inference.{room}.*"):
         if name not in reached(f"inference.{room}"):
             continue  # trains or measures; that nothing at run time reaches it is tested below

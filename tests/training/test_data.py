@@ -1,14 +1,18 @@
 """The training diet: what is rendered matches its labels, and the same seed gives the same music."""
 
+from itertools import combinations
+
 import mido
 import numpy as np
 import pytest
 import torch
+from torch.utils.data import DataLoader
 
 from inference.features import LogFrequencySpectrogram
 from inference.piano.config import LIGHT, NoteState
 from inference.piano.mix import Mix, MixConfig
 from inference.training.augment import Augment, AugmentConfig
+from inference.training.codecs import LOSSY, coded
 from inference.training.corpus import (
     RATE,
     Recording,
@@ -88,6 +92,29 @@ def test_a_batch_is_whole_and_repeatable():
 def test_recordings_tell_no_pedal_and_samples_do():
     assert next(iter(mix(1, recorded=1.0))).pedal.isnan().all()
     assert not next(iter(mix(1, recorded=0.0))).pedal.isnan().any()
+
+
+def test_each_process_that_loads_draws_other_batches():
+    loader = DataLoader(mix(5), None, num_workers=2, multiprocessing_context="fork")
+    batches = [batch.features for batch, _ in zip(loader, range(4), strict=False)]
+    assert not any(torch.equal(a, b) for a, b in combinations(batches, 2))
+
+
+@pytest.mark.parametrize(("kind", "quality"), LOSSY)
+def test_codecs_change_the_sound_and_not_its_time(kind, quality):
+    random, time = np.random.default_rng(1), np.arange(RATE) / RATE
+    strokes = np.zeros(2 * RATE, np.float32)
+    for start in (RATE // 4, RATE):
+        strokes[start : start + RATE // 2] += np.sin(1500 * time[: RATE // 2]) * np.exp(
+            -9 * time[: RATE // 2]
+        )
+    audio = 0.3 * strokes + 0.01 * random.standard_normal(2 * RATE).astype(np.float32)
+    heard = coded(audio, kind, quality)
+    assert heard.dtype == np.float32 and heard.shape == audio.shape
+    together = np.fft.irfft(np.fft.rfft(heard, 2 * len(audio)) * np.fft.rfft(audio, 2 * len(audio)).conj())
+    assert together.argmax() == 0
+    lost = np.mean((heard - audio) ** 2) / np.mean(audio**2)
+    assert 1e-4 < lost < 0.1
 
 
 def test_augmentation_keeps_time():

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from inference.training import scores
+from inference.training import evaluate, scores
 from tests.training.music import chance
 
 REFERENCE = np.array([(on, off, pitch, 127 * v) for on, off, _, pitch, v in chance(4)])
@@ -52,3 +52,14 @@ def test_nothing_heard_scores_nothing():
     result = scores.score("silence", REFERENCE, np.zeros((0, 4)))
     assert result.onset == result.recall == 0
     assert result.by_register[0][0] == 0 and result.reference == len(REFERENCE)
+
+
+def test_robustness_is_told_of_each_piano_where_there_are_several():
+    told = REFERENCE[:12]
+    one, other = scores.score("a_Grand", told, told), scores.score("b_Upright", told, told[:6])
+    found = {"none": {"set": [one, other]}, "noise": {"set": [other, one]}}
+    whole, pianos = evaluate.robustness_table(found, "set").split("\n\n")
+    assert whole.splitlines()[2].startswith("| none | 0.833 |")
+    assert pianos.splitlines()[0] == "| onset | Grand | Upright |"
+    assert pianos.splitlines()[2] == "| none | 1.000 | 0.667 |"
+    assert "\n\n" not in evaluate.robustness_table({"none": {"set": [one]}}, "set")
