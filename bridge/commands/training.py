@@ -433,8 +433,13 @@ def train_export(work: Path, data: Path, out: Path, config: str, mean_with: tupl
 @click.option("--data", type=FOLDER, required=True, help="Folder of recordings, performances and pianos.")
 @click.option("--work", type=FOLDER, required=True, help="Folder of the runs; what it holds is kept.")
 @click.option("--steps", type=click.IntRange(1), default=400, show_default=True, help="To train each.")
+@click.option(
+    "--minutes",
+    type=click.FloatRange(0, min_open=True),
+    help="Instead, train the light network and PARcompact for so long each.",
+)
 @json_option
-def train_ablate(data: Path, work: Path, steps: int, json_output: bool) -> None:
+def train_ablate(data: Path, work: Path, steps: int, minutes: float | None, json_output: bool) -> None:
     """Train variants of the piano network on the same batches and print what each scores.
 
     PARcompact, as published, is given as many minutes as the light network took. What was interrupted
@@ -442,9 +447,14 @@ def train_ablate(data: Path, work: Path, steps: int, json_output: bool) -> None:
 
     Example: dawbridge train ablate --data data --work ablations
     """
-    from inference.piano.ablate import ablate, table
+    from inference.piano.ablate import ablate, compare, table
 
-    print_variants(data, lambda: ablate(data, work, steps, output.talk), table, json_output)
+    def rows() -> list[Any]:
+        if minutes is not None:
+            return compare(data, work, minutes, output.talk)
+        return ablate(data, work, steps, output.talk)
+
+    print_variants(data, rows, table, json_output)
 
 
 def print_variants(

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from inference.piano.config import ABLATIONS, PAR_COMPACT, PianoConfig
+from inference.piano.config import ABLATIONS, LIGHT, PAR_COMPACT, PianoConfig
 from inference.piano.decode import Frame
 from inference.piano.export import choose, frames_of, notes_of
-from inference.piano.losses import disturbed
+from inference.piano.losses import LossConfig, disturbed
 from inference.piano.network import Context, PianoNetwork
 from inference.piano.train import PianoRun, run
 from inference.piano.transcriber import decode_settings
@@ -30,6 +30,10 @@ EXCERPT_S, REST_S = 60, 6
 RECORDINGS = 8
 """How many of each set, at most."""
 LONG_S = 2.0
+PUBLISHED_RATE = 1e-3
+"""Learning rate of arXiv 2404.06818."""
+SHIPPED_VELOCITY = 240.0
+"""What an error of velocity counts in the last trainings of the shipped weights."""
 _COLUMNS = ("onset", "onset_offset", "onset_velocity", "velocity_r")
 
 
@@ -95,13 +99,30 @@ def ablate(
     return [*rows, *_rows(data, work, PAR_COMPACT, minutes, progress)]
 
 
+def compare(
+    data: Path, work: Path, minutes: float, progress: Callable[[str], None] = lambda line: None
+) -> list[Row]:
+    """The light network and PARcompact after the same minutes of one core, from chance; as `ablate` does."""
+    loop = LoopConfig(minutes=minutes, ranks=1)
+    published = replace(loop, learning_rate=PUBLISHED_RATE)
+    return [
+        *_rows(data, work, LIGHT, loop, progress, LossConfig(velocity=SHIPPED_VELOCITY)),
+        *_rows(data, work, PAR_COMPACT, published, progress),
+    ]
+
+
 def _rows(
-    data: Path, work: Path, config: PianoConfig, loop: LoopConfig, progress: Callable[[str], None]
+    data: Path,
+    work: Path,
+    config: PianoConfig,
+    loop: LoopConfig,
+    progress: Callable[[str], None],
+    loss: LossConfig | None = None,
 ) -> Iterator[Row]:
     """A variant, trained and scored; a light one with context also with that corrupted."""
     progress(f"training {config.name}")
     folder = work / config.name
-    run(PianoRun(data, folder, config.name, loop=loop, corpus=work))
+    run(PianoRun(data, folder, config.name, loop=loop, loss=loss or LossConfig(), corpus=work))
     yield _measured(data, folder, PianoNetwork(config), config.name, progress)
     if config.context and config.joint:
         yield _measured(data, folder, CorruptedNetwork(config), f"{config.name}, corrupted", progress)

@@ -30,7 +30,8 @@ def runs(tmp_path, monkeypatch):
             file.write(random.normal(0, 0.1, (1, 8_000)).astype(np.float32))
         (folder / "take.notes.tsv").write_text("0.1\t0.3\t60\t64\n0.2\t2.4\t67\t90\n")
     monkeypatch.chdir(tmp_path)
-    configs, asked = {config.name: config for config in SHRUNK}, []
+    light = replace(SMALL["light"], name="light")
+    configs, asked = {config.name: config for config in (*SHRUNK, light)}, []
 
     def run(settings):
         asked.append(settings)
@@ -42,6 +43,7 @@ def runs(tmp_path, monkeypatch):
     monkeypatch.setattr(ablate, "run", run)
     monkeypatch.setattr(ablate, "ABLATIONS", SHRUNK[:-1])
     monkeypatch.setattr(ablate, "PAR_COMPACT", SHRUNK[-1])
+    monkeypatch.setattr(ablate, "LIGHT", light)
     return asked
 
 
@@ -64,6 +66,14 @@ def test_every_variant_has_its_row(runs, capsys):
     out = capsys.readouterr().out
     assert "| light-plain | " in out and "| 0.125 |" in out, "what was measured is not measured again"
     assert len(out.splitlines()) == 2 + len(rows)
+
+
+def test_the_published_network_is_given_the_same_minutes(runs, capsys):
+    command = ["train", "ablate", "--data", "data", "--work", "work", "--minutes", "100", "--json"]
+    assert cli.run(command) == 0
+    assert [row["name"] for row in json.loads(capsys.readouterr().out)] == ["light", "par-compact"]
+    assert {(run.loop.minutes, run.loop.steps, run.loop.ranks) for run in runs} == {(100, 0, 1)}
+    assert [run.loop.learning_rate for run in runs] == [LoopConfig().learning_rate, 1e-3]
 
 
 def test_long_notes_are_counted():
