@@ -99,6 +99,7 @@ class Soundfont(click.ParamType):  # type: ignore[type-arg, unused-ignore]
     help="Score performances played by this SoundFont: the pedal, or beats and dynamics. GeneralUser GS "
     "(Debian: minuet-data) was heard in no training.",
 )
+@click.option("--lone", is_flag=True, help="With --soundfont: strike its keys one by one instead.")
 @click.option("--live", is_flag=True, help="Of rhythm: score beats as they are told live.")
 @click.option("--samples", type=click.IntRange(1), help="Of performance, --set generate: how many.")
 @click.option(
@@ -119,6 +120,7 @@ def evaluate(
     robustness: bool,
     latencies: bool,
     soundfont: Path | None,
+    lone: bool,
     live: bool,
     samples: int | None,
     beats_ms: float | None,
@@ -164,6 +166,8 @@ def evaluate(
             )
         evaluate_performance(data, weights, sets, samples, out, json_output)
         return
+    if lone and soundfont is None:
+        raise UsageError("--lone has no keys to strike", remedy="Give --soundfont FILE too")
     if plots and out is None:
         raise UsageError("--plot has nowhere to draw", remedy="Give --out FOLDER too")
     for name in sets:
@@ -180,6 +184,15 @@ def evaluate(
         raise UsageError(f"{' and '.join(special)} are tables of their own", remedy="Ask for one of them")
     chosen = sets or tuple(evaluation.SETS)
     try:
+        if soundfont is not None and lone:
+            from inference.training import lone as alone
+
+            found_alone = alone.run(soundfont, weights, chunk_ms=chunk_ms)
+            if json_output:
+                output.as_json(asdict(found_alone))
+            else:
+                output.data(alone.table(found_alone))
+            return
         if soundfont is not None:
             _print_played(played.run(data, soundfont, weights, chunk_ms=chunk_ms, progress=talk), json_output)
             return

@@ -1,4 +1,4 @@
-"""What pianists play and corpora hold little of: octaves, grace notes, repetitions, staccato."""
+"""What pianists play and corpora hold little of: octaves, grace notes, repetitions, staccato, lone notes."""
 
 from __future__ import annotations
 
@@ -91,6 +91,28 @@ def staccato(notes: NoteTable, random: Generator) -> NoteTable:
     held = random.uniform(0.03, 0.15, len(notes)).astype(np.float32)
     end = np.where(low, np.minimum(notes.release, notes.onset + held), notes.release).astype(np.float32)
     return replace(notes, offset=end, release=end)
+
+
+def lone(random: Generator, seconds: float) -> tuple[NoteTable, Floats]:
+    """Single keys, now and then two, anywhere and as hard as may be: their overtones are no notes.
+
+    Low ones are the richest in overtones, and corpora hold few of them alone. At times the pedal is down.
+    """
+    gaps = random.uniform(0.25, 1.5, 2 + int(seconds / 0.25))
+    onset = np.cumsum(gaps) - random.uniform(0, 1.5)
+    onset = onset[(onset > 0) & (onset < seconds)]
+    if not len(onset):
+        onset = np.array([seconds / 2])
+    together = onset[random.random(len(onset)) < random.choice([0.0, 0.0, 0.3])]
+    onset = np.sort(np.concatenate([onset, together + random.uniform(0, 0.03, len(together))]))
+    lowest, highest = ((21, 109), (21, 109), (21, 45), (84, 109))[int(random.integers(4))]
+    pitch = random.integers(lowest, highest, len(onset))
+    held = random.uniform(0.06, 1.2, len(onset))
+    notes = _table(onset, onset + held, pitch, random.uniform(0.06, 1, len(onset)))
+    pedal = np.zeros((0, 2), np.float32)
+    if random.random() < 0.3:
+        pedal = np.array([[0, seconds]], np.float32)
+    return _sustained(notes, pedal), pedal
 
 
 FIGURES: tuple[tuple[Figure, float], ...] = ((octaves, 0.2), (graces, 0.15), (repetitions, 0.18))

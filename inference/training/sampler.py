@@ -12,7 +12,7 @@ from numpy.random import Generator
 from numpy.typing import NDArray
 
 from inference.training.corpus import RATE, Performance, cut_repeats
-from inference.training.figures import staccato, with_figures
+from inference.training.figures import lone, staccato, with_figures
 from inference.training.mechanics import with_mechanics
 from inference.training.notes import NO_PEDAL, Floats, NoteTable
 from inference.training.pianos import Bank
@@ -22,6 +22,9 @@ LEAD_S = 3.0
 
 _MECHANICS = 0.6
 """How often strings and mechanism are heard; some sampled pianos have some of it already."""
+
+_LONE = 0.06
+"""How often keys are struck one by one, as chance will have it: first of all, people try single notes."""
 
 _compile: Callable[[Any], Any] = numba.njit(fastmath=True, cache=True)
 
@@ -73,11 +76,15 @@ class Sampler:
 
     def excerpt(self, random: Generator, length: int) -> tuple[Floats, NoteTable, Floats] | None:
         """`length` samples, their notes and pedal spans in seconds; None if the place is empty."""
-        performance = self.performances[int(random.integers(len(self.performances)))]
-        found = _cut(performance, random, length / RATE)
-        if found is None:
-            return None
-        notes, pedal = found
+        if random.random() < _LONE:
+            notes, pedal = lone(random, length / RATE)
+            notes = cut_repeats(notes)
+        else:
+            performance = self.performances[int(random.integers(len(self.performances)))]
+            found = _cut(performance, random, length / RATE)
+            if found is None:
+                return None
+            notes, pedal = found
         audio, notes = self.play(notes, random, length, pedal)
         return audio, notes, pedal
 

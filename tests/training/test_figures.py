@@ -80,3 +80,18 @@ def test_no_key_is_struck_twice_at_once(monkeypatch):
     more = figures.with_figures(doubled, NO_PEDAL, np.random.default_rng(3))
     for pitch in np.unique(more.pitch):
         assert (np.diff(np.sort(more.onset[more.pitch == pitch])) > 0.03).all()
+
+
+def test_lone_keys_are_anywhere_and_mostly_one_by_one():
+    drawn = [figures.lone(np.random.default_rng(seed), 6.0) for seed in range(60)]
+    pitch = np.concatenate([notes.pitch for notes, _ in drawn])
+    assert pitch.min() == 21 and pitch.max() == 108
+    loud = np.concatenate([notes.velocity for notes, _ in drawn])
+    assert loud.min() < 0.1 and loud.max() > 0.95
+    gaps = np.concatenate([np.diff(notes.onset) for notes, _ in drawn])
+    assert (gaps >= 0).all() and 0.02 < (gaps < 0.04).mean() < 0.25
+    for notes, pedal in drawn:
+        assert len(notes) and (notes.onset > 0).all() and (notes.onset < 6.1).all()
+        assert (notes.offset >= notes.release).all()
+        assert not len(pedal) or (notes.offset[notes.release < 6] == 6).all()
+    assert {len(pedal) for _, pedal in drawn} == {0, 1}

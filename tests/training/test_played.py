@@ -9,6 +9,7 @@ import pretty_midi
 import pytest
 
 from bridge import cli
+from inference.training import lone
 from inference.training.corpus import RATE, read_performance
 from inference.training.played import _frame_f1, play
 
@@ -77,3 +78,30 @@ def test_the_pedal_is_scored_by_the_time_it_is_down():
     assert _frame_f1(truth, np.array([[2.0, 4.0]]), 10.0) == pytest.approx(0.5)
     assert _frame_f1(truth, np.zeros((0, 2)), 10.0) == 0.0
     assert _frame_f1(np.zeros((0, 2)), truth, 10.0) is None
+
+
+def test_keys_are_struck_one_by_one(data, capsys, monkeypatch):
+    order = lone._keys(np.random.default_rng(0))
+    assert len(order) == 88 * len(lone.VELOCITIES) == len({tuple(row) for row in order[:, 2:]})
+    few = order[np.isin(order[:, 2], (60, 64, 67))][:9]
+    few[:, 1] += 0.5 + 1.3 * np.arange(9) - few[:, 0]
+    few[:, 0] = 0.5 + 1.3 * np.arange(9)
+    monkeypatch.setattr(lone, "_keys", lambda random: few)
+    arguments = ["evaluate", "piano", "--data", str(data), "--lone", "--chunk-ms", "1000"]
+    assert cli.run([*arguments, "--soundfont", str(SOUNDFONT), "--json"]) == 0
+    row = json.loads(capsys.readouterr().out)
+    assert row["struck"] == 9 and row["found"] >= 7
+    assert cli.run([*arguments, "--soundfont", str(SOUNDFONT)]) == 0
+    assert f"| **all** | 9 | {row['found']} | {row['false']} |" in capsys.readouterr().out
+    assert cli.run(arguments) == 2
+
+
+def test_false_notes_are_counted_where_their_key_lies():
+    struck = np.array([[0.5, 1, 30, 25], [1.8, 2, 70, 80], [3.1, 3.5, 100, 110]], float)
+    told = np.array([[0.5, 1, 30, 40], [0.5, 1, 74, 20], [1.81, 2, 70, 70], [1.9, 2, 82, 9]], float)
+    found = lone.judge(struck, told)
+    assert (found.struck, found.found, found.false) == (3, 2, 2)
+    assert found.by_register == ((1, 1, 1), (0, 0, 0), (1, 1, 1), (1, 0, 0))
+    assert found.told[0] == 40 and found.told[2] == 70 and np.isnan(found.told[[1, 3][0]])
+    nothing = lone.judge(struck, told[:0])
+    assert (nothing.found, nothing.false) == (0, 0)
