@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import torch
 
 
@@ -11,15 +13,12 @@ def open_device(name: str) -> torch.device:
     Raises:
         ValueError: no such device, or torch cannot use it here.
     """
-    try:
-        device = torch.device(name)
-    except RuntimeError:
-        device = torch.device("meta")
-    if device.type not in ("cpu", "cuda"):
+    if not re.fullmatch(r"cpu|cuda(:\d{1,2})?", name):
         raise ValueError(f"device is {name!r}; choose 'cpu', 'cuda' or 'cuda:1'")
+    device = torch.device(name)
     if device.type == "cuda":
         there = torch.cuda.device_count()
-        if not 0 <= (device.index or 0) < there:
+        if (device.index or 0) >= there:
             raise ValueError(
                 f"device is {name!r}, but torch sees {there} GPUs; choose 'cpu', "
                 "or install a torch that is made for the GPU and its driver"

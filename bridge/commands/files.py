@@ -14,6 +14,7 @@ from bridge.commands.options import (
     AUTO,
     FILE,
     FOLDER,
+    Hearing,
     channels_option,
     chosen_preset,
     hearing_options,
@@ -40,11 +41,7 @@ def demo(
     audio: Path | None,
     out: Path,
     presets: tuple[str, ...],
-    pedal: str | None,
-    sensitivity: float | None,
-    tuning: float | str | None,
-    weights: str | None,
-    device: str | None,
+    hearing: Hearing,
     threads: int,
     json_output: bool,
 ) -> int:
@@ -60,20 +57,12 @@ def demo(
     from bridge.studio.bounce import BounceOptions
 
     use_threads(threads)
-    preset = chosen_preset(
-        presets,
-        "offline",
-        pedal=pedal,
-        sensitivity=sensitivity,
-        tuning=tuning,
-        weights=weights,
-        device=device,
-    )
+    preset = chosen_preset(presets, "offline", hearing)
     picture = find_spec("matplotlib") is not None
     if not picture:
         output.talk("No picture: matplotlib is not installed. Get it with: pip install 'dawbridge[plot]'")
     if audio is not None:
-        options = BounceOptions(preset, picture=picture, find_tuning=tuning == AUTO)
+        options = BounceOptions(preset, picture=picture, find_tuning=hearing.tuning == AUTO)
         return _bounce((audio,), out, options, json_output)
     from bridge.tour import tour
 
@@ -111,11 +100,7 @@ def bounce(
     audio: tuple[Path, ...],
     out: Path | None,
     presets: tuple[str, ...],
-    pedal: str | None,
-    sensitivity: float | None,
-    tuning: float | str | None,
-    weights: str | None,
-    device: str | None,
+    hearing: Hearing,
     tempo_map: bool,
     one_tempo: bool,
     beats: bool,
@@ -158,16 +143,8 @@ def bounce(
     known = (meters or None, tempo, first_downbeat, tapped)
     rhythm = RhythmOptions(mode, beats, dynamics, beat_notes, *known) if wanted else None
     use_threads(threads)
-    preset = chosen_preset(
-        presets,
-        "offline",
-        pedal=pedal,
-        sensitivity=sensitivity,
-        tuning=tuning,
-        weights=weights,
-        device=device,
-    )
-    options = BounceOptions(preset, channels, skip_existing, dry_run, picture, rhythm, tuning == AUTO)
+    preset = chosen_preset(presets, "offline", hearing)
+    options = BounceOptions(preset, channels, skip_existing, dry_run, picture, rhythm, hearing.tuning == AUTO)
     return _bounce(audio, out, options, json_output)
 
 

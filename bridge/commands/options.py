@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields
+from functools import update_wrapper
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -42,10 +44,29 @@ class TuningChoice(click.ParamType):  # type: ignore[type-arg, unused-ignore]
         return click.FloatRange(380, 500).convert(value, param, ctx)
 
 
-def hearing_options(function: F) -> F:
-    """What overrides the preset: `--pedal`, `--sensitivity`, `--tuning`, `--weights`, `--device`."""
+@dataclass(frozen=True, slots=True)
+class Hearing:
+    """What overrides the preset of what hears; None leaves it as it is."""
+
+    pedal: str | None = None
+    sensitivity: float | None = None
+    tuning: float | str | None = None
+    weights: str | None = None
+    device: str | None = None
+
+
+def hearing_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """`--pedal`, `--sensitivity`, `--tuning`, `--weights` and `--device`, given as one `hearing`."""
+
+    def function(*args: Any, **options: Any) -> Any:
+        heard = {part.name: options.pop(part.name) for part in fields(Hearing)}
+        return command(*args, hearing=Hearing(**heard), **options)
+
+    update_wrapper(function, command)
     for option in (
-        click.option("--device", metavar="NAME", help="Where the network runs: cpu, cuda.  [default: cpu]"),
+        click.option(
+            "--device", metavar="NAME", help="Where the network runs: cpu, cuda.  [default: the preset's]"
+        ),
         click.option(
             "--tuning",
             type=TuningChoice(),
@@ -187,31 +208,26 @@ def with_latency(names: Sequence[str], default: str) -> list[str]:
     return list(names) if named else [*names, default]
 
 
-def chosen_preset(
-    names: Sequence[str],
-    default: str,
-    *,
-    pedal: str | None = None,
-    sensitivity: float | None = None,
-    tuning: float | str | None = None,
-    weights: str | None = None,
-    device: str | None = None,
-) -> Preset:
+def chosen_preset(names: Sequence[str], default: str, hearing: Hearing) -> Preset:
     """The presets merged; what the user chose beside them wins."""
     from msgspec.structs import replace
 
     from bridge.presets import load
 
     preset = load(with_latency(names, default))
-    system: dict[str, Any] = {
-        "sensitivity": sensitivity,
-        "tuning_hz": tuning if tuning != AUTO else None,
-        "weights": weights,
-        "device": device,
+    chosen = {
+        "sensitivity": hearing.sensitivity,
+        "tuning_hz": None if hearing.tuning == AUTO else hearing.tuning,
+        "weights": hearing.weights,
+        "device": hearing.device,
     }
-    system = {key: value for key, value in system.items() if value is not None}
-    instrument = preset.instrument if pedal is None else replace(preset.instrument, pedal=pedal)
-    return replace(preset, system=replace(preset.system, **system), instrument=instrument)
+    system = {name: value for name, value in chosen.items() if value is not None}
+    instrument = {} if hearing.pedal is None else {"pedal": hearing.pedal}
+    return replace(
+        preset,
+        system=replace(preset.system, **system),
+        instrument=replace(preset.instrument, **instrument),
+    )
 
 
 def use_threads(count: int) -> None:

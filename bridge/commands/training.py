@@ -15,6 +15,7 @@ from bridge.commands.options import FILE, FOLDER, json_option, use_threads
 from bridge.errors import InputError, UsageError
 
 if TYPE_CHECKING:
+    from inference.training.lone import LoneScores
     from inference.training.played import PlayedScores
     from inference.training.scores import Scores
 
@@ -135,11 +136,14 @@ def evaluate(
     from dataclasses import asdict
 
     from inference.training import evaluate as evaluation
+    from inference.training import lone as alone
     from inference.training import played
 
     def talk(name: str) -> None:
         output.talk(f"{system}: {name}")
 
+    if lone and (system != "piano" or soundfont is None):
+        raise UsageError("--lone strikes the keys of a piano", remedy="Give --soundfont FILE too, of piano")
     if system == "rhythm":
         from bridge.commands import rhythm
 
@@ -166,8 +170,6 @@ def evaluate(
             )
         evaluate_performance(data, weights, sets, samples, out, json_output)
         return
-    if lone and soundfont is None:
-        raise UsageError("--lone has no keys to strike", remedy="Give --soundfont FILE too")
     if plots and out is None:
         raise UsageError("--plot has nowhere to draw", remedy="Give --out FOLDER too")
     for name in sets:
@@ -185,13 +187,7 @@ def evaluate(
     chosen = sets or tuple(evaluation.SETS)
     try:
         if soundfont is not None and lone:
-            from inference.training import lone as alone
-
-            found_alone = alone.run(soundfont, weights, chunk_ms=chunk_ms)
-            if json_output:
-                output.as_json(asdict(found_alone))
-            else:
-                output.data(alone.table(found_alone))
+            _print_lone(alone.run(soundfont, weights, chunk_ms=chunk_ms), json_output)
             return
         if soundfont is not None:
             _print_played(played.run(data, soundfont, weights, chunk_ms=chunk_ms, progress=talk), json_output)
@@ -249,6 +245,17 @@ def _print_tables(
         return
     for name in next(iter(found.values())):
         output.data(f"{name}\n\n{table(found, name)}\n")
+
+
+def _print_lone(found: LoneScores, json_output: bool) -> None:
+    from dataclasses import asdict
+
+    from inference.training.lone import table
+
+    if json_output:
+        output.as_json(asdict(found))
+    else:
+        output.data(table(found))
 
 
 def _print_played(found: list[PlayedScores], json_output: bool) -> None:
@@ -370,7 +377,6 @@ def train_piano(
 
     Example: dawbridge train piano --data data --work run --minutes 60 --ranks 2
     """
-    from inference.device import open_device
     from inference.piano.config import CONFIGS
     from inference.piano.losses import LossConfig
     from inference.piano.mix import MixConfig
@@ -378,32 +384,17 @@ def train_piano(
     from inference.training.loop import LoopConfig
 
     check_training(config, CONFIGS, data, start)
-    try:
-        one_rank = open_device(device).type != "cpu"
-    except ValueError as error:
-        raise UsageError("there is no such device", why=str(error)) from error
-    if one_rank and ranks > 1:
-        raise UsageError(f"a GPU has one rank, not {ranks}", remedy="Give --ranks 1, and more --loaders")
     loop = LoopConfig(minutes=minutes, ranks=ranks)
     if learning_rate is not None:
         loop = replace(loop, learning_rate=learning_rate)
     loss = LossConfig() if velocity_weight is None else LossConfig(velocity=velocity_weight)
     mix = MixConfig() if batch is None else MixConfig(batch=batch)
-    run(
-        PianoRun(
-            data,
-            work,
-            config,
-            seed,
-            loop,
-            mix,
-            loss,
-            soundfonts,
-            start=start,
-            device=device,
-            loaders=loaders,
-        )
-    )
+    try:
+        settings = PianoRun(data, work, config, seed, loop, mix, loss, soundfonts, start=start)
+        settings = replace(settings, device=device, loaders=loaders)
+    except ValueError as error:
+        raise UsageError("it cannot be trained there", why=str(error)) from error
+    run(settings)
     if (work / "curve.csv").is_file():
         from inference.training.plots import learning_curve
 

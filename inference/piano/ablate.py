@@ -102,7 +102,7 @@ def ablate(
 def compare(
     data: Path, work: Path, minutes: float, progress: Callable[[str], None] = lambda line: None
 ) -> list[Row]:
-    """The light network and PARcompact after the same minutes of one core, from chance; as `ablate` does."""
+    """The light network and PARcompact after the same minutes of a thread each, from chance; as `ablate`."""
     loop = LoopConfig(minutes=minutes, ranks=1)
     published = replace(loop, learning_rate=PUBLISHED_RATE)
     return [

@@ -36,7 +36,11 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class PianoRun:
-    """A training run: which network, on what, for how long. `folder` holds everything it writes."""
+    """A training run: which network, on what, for how long. `folder` holds everything it writes.
+
+    Raises:
+        ValueError: there is no such device, or several ranks are to share one.
+    """
 
     data: Path
     folder: Path
@@ -58,6 +62,10 @@ class PianoRun:
     loaders: int = 1
     """Processes that make batches for each rank."""
 
+    def __post_init__(self) -> None:
+        if open_device(self.device).type != "cpu" and self.loop.ranks > 1:
+            raise ValueError(f"a GPU has one rank, not {self.loop.ranks}; give loaders instead")
+
     @property
     def prepared(self) -> Path:
         """Where the data is, or will be, prepared."""
@@ -65,15 +73,7 @@ class PianoRun:
 
 
 def run(settings: PianoRun) -> None:
-    """Prepare the data, then train in `settings.loop.ranks` processes of one thread each.
-
-    Raises:
-        ValueError: there is no such device, or several ranks are to share one.
-    """
-    if open_device(settings.device).type != "cpu" and settings.loop.ranks > 1:
-        raise ValueError(
-            f"{settings.loop.ranks} ranks on {settings.device}: a GPU has one; give loaders instead"
-        )
+    """Prepare the data, then train in `settings.loop.ranks` processes of one thread each."""
     settings.folder.mkdir(parents=True, exist_ok=True)
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     prepare(

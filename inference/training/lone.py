@@ -26,7 +26,7 @@ _EDGES = 21, 36, 60, 84, 109
 
 @dataclass(frozen=True)
 class LoneScores:
-    """All keys of a piano at each velocity. once each, in an order by chance.
+    """All keys of a piano at each of `VELOCITIES`, once each, in an order by chance.
 
     `false` counts notes that nobody struck; `by_register` has keys struck, found, and false notes while
     they sounded, for each range of `_EDGES`; `told` are mean velocities of what is told at each velocity.
@@ -70,13 +70,13 @@ def judge(struck: Table, told: Table) -> LoneScores:
     registers = []
     for low, high in pairwise(_EDGES):
         inside = (struck[:, 2] >= low) & (struck[:, 2] < high)
-        counts = inside.sum(), inside[pairs[:, 0]].sum(), inside[np.maximum(causes, 0)].sum()
-        registers.append(tuple(int(count) for count in counts))
+        found, wrong = inside[pairs[:, 0]], inside[np.maximum(causes, 0)]
+        registers.append((int(inside.sum()), int(found.sum()), int(wrong.sum())))
     means = []
     for velocity in VELOCITIES:
         own = told[pairs[struck[pairs[:, 0], 3] == velocity, 1], 3]
         means.append(float(own.mean()) if len(own) else float("nan"))
-    return LoneScores(len(struck), len(pairs), len(false), tuple(registers), tuple(means))  # type: ignore[arg-type]
+    return LoneScores(len(struck), len(pairs), len(false), tuple(registers), tuple(means))
 
 
 def table(scores: LoneScores) -> str:

@@ -2,11 +2,12 @@
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 
-from inference import weights
 from inference.device import open_device
+from inference.events import NoteOn
 from inference.piano import load
 from inference.piano.acoustic import fold_norms
 from inference.piano.config import LIGHT, PAR_COMPACT
@@ -14,8 +15,9 @@ from inference.piano.losses import LossConfig, joint_loss, recursive_loss
 from inference.piano.mix import Batch
 from inference.piano.network import PianoNetwork
 from inference.piano.seen import seen
+from inference.pipeline import Stream
 from inference.streaming import leaves
-from tests.contract.networks import SMALL
+from tests.contract.networks import SMALL, restless
 
 # Tensors of the device `meta` have no values, but do not mix with those of others: as a GPU's do not.
 ELSEWHERE = torch.device("meta")
@@ -76,32 +78,47 @@ def test_a_device_that_is_not_there_says_what_to_choose(name):
         load(device=name)
 
 
-@GPU
-def test_a_gpu_hears_what_the_processor_hears():
-    here, there = load(), load(device="cuda")
-    audio = torch.randn(2, 60 * here.hop, generator=torch.Generator().manual_seed(1)) * 0.1
-    for step in (1, 3, 60):
-        heard = []
-        for transcriber in (here, there):
-            states, found = [transcriber.start() for _ in audio], []
-            for begin in range(0, audio.shape[1], step * here.hop):
-                events, states = transcriber.step(audio[:, begin : begin + step * here.hop], states)
-                found.append(events)
-            heard.append(found)
-        assert [[e.final_until for e in row] for row in heard[0]] == [
-            [e.final_until for e in row] for row in heard[1]
-        ]
-    stored = weights.read("piano-light").tensors
-    there.network.cpu()
-    assert set(stored) <= set(there.network.state_dict())
+KEYS = 48, 55, 60, 64, 67, 72
 
 
-@GPU
-def test_outputs_on_a_gpu_differ_by_rounding():
-    network = PianoNetwork(LIGHT).eval()
+def strokes(rate):
+    """One key after another, every 0.3 s: 12 partials each, that die away."""
+    time = np.arange(rate) / rate
+    audio = np.zeros(3 * rate)
+    for place, key in enumerate(KEYS):
+        partials = 440 * 2 ** ((key - 69) / 12) * np.arange(1, 13)
+        waves = np.sin(2 * np.pi * partials[:, None] * time) / np.arange(1, 13)[:, None]
+        tone = waves.sum(0) * np.exp(-4 * time)
+        begin = round((0.3 + 0.3 * place) * rate)
+        audio[begin : begin + rate] += 0.1 * tone
+    return audio[None].astype(np.float32)
+
+
+def told(transcriber, chunk_ms):
+    """Pitch, onset in milliseconds and velocity of what a transcriber tells of `strokes`."""
+    stream = Stream(transcriber, transcriber.rate, 1, chunk_ms=chunk_ms)
+    stream.push(strokes(transcriber.rate))
+    events = stream.finish().notes
+    return [(e.pitch, 1000 * e.time / transcriber.rate, e.velocity) for e in events if isinstance(e, NoteOn)]
+
+
+@pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=GPU)])
+@pytest.mark.parametrize("chunk_ms", [20, 60, 1_000])
+def test_what_is_heard_does_not_depend_on_the_device(device, chunk_ms):
+    expected, found = told(load(), 20), told(load(device=device), chunk_ms)
+    assert {pitch for pitch, *_ in expected} >= set(KEYS)
+    assert [pitch for pitch, *_ in found] == [pitch for pitch, *_ in expected]
+    _, onset, velocity = np.transpose(found)
+    _, expected_onset, expected_velocity = np.transpose(expected)
+    np.testing.assert_allclose(onset, expected_onset, atol=1)
+    np.testing.assert_allclose(velocity, expected_velocity, atol=0.01)
+
+
+@pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=GPU)])
+def test_outputs_differ_by_rounding(device):
+    here, there = restless(LIGHT, seed=3), restless(LIGHT, seed=3).to(open_device(device))
     audio = torch.randn(1, 50 * LIGHT.hop, generator=torch.Generator().manual_seed(2)) * 0.1
     with torch.inference_mode():
-        expected, _ = network.step(audio, network.init_state(1))
-        network.to(open_device("cuda"))
-        found, _ = network.step(audio.cuda(), network.init_state(1))
+        expected, _ = here.step(audio, here.init_state(1))
+        found, _ = there.step(audio.to(device), there.init_state(1))
     torch.testing.assert_close(found.cpu(), expected, rtol=1e-3, atol=1e-3)
