@@ -39,25 +39,29 @@ def _play(
     start: NDArray[np.int64],
     stop: NDArray[np.int64],
     release: Floats,
+    ring: Floats,
+    left: Floats,
     out: Floats,
 ) -> None:
     length = out.shape[0]
     for i in range(len(begin)):
-        decay = np.exp(-1.0 / release[i])
-        last = min(length, stop[i] + int(release[i] * 7))
+        decay, slow = np.exp(-1.0 / release[i]), np.exp(-1.0 / ring[i])
+        last = min(length, stop[i] + int(max(7 * release[i], 5 * ring[i] if left[i] > 0 else 0)))
         available = end[i] - begin[i]
-        envelope = gain[i] / 32000.0
+        damped = gain[i] / 32000.0 * (1 - left[i])
+        ringing = gain[i] / 32000.0 * left[i]
         position = 0.0
         for j in range(start[i], last):
             whole = int(position)
             if whole >= available - 1:
                 break
             if j >= stop[i]:
-                envelope *= decay
+                damped *= decay
+                ringing *= slow
             if j >= 0:
                 part = position - whole
                 k = begin[i] + whole
-                out[j] += envelope * (audio[k] * (1 - part) + audio[k + 1] * part)
+                out[j] += (damped + ringing) * (audio[k] * (1 - part) + audio[k + 1] * part)
             position += ratio[i]
 
 
@@ -116,6 +120,7 @@ class Sampler:
         uneven = random.normal(0, random.uniform(0.1, 0.5), len(pitch))
         damper = damper * np.exp(random.normal(0, 0.7) + uneven)
         lag = _lag(random, len(pitch))
+        ring, left = _ringing(random, pitch)
         lead = int(LEAD_S * RATE)
         out = np.zeros(length + lead, np.float32)
         _play(
@@ -127,6 +132,8 @@ class Sampler:
             (notes.onset * RATE).astype(np.int64) + lead,
             ((notes.offset + lag) * RATE).astype(np.int64) + lead,
             (damper * RATE).astype(np.float32),
+            (ring * RATE).astype(np.float32),
+            left,
             out,
         )
         if random.random() < _MECHANICS:
@@ -145,9 +152,22 @@ def tuning(random: Generator) -> float:
 
 def _lag(random: Generator, count: int) -> Floats:
     """Seconds from the release of each key until its damper touches; some pianos have none."""
-    usual = random.uniform(0, 0.05) if random.random() < 0.6 else 0.0
+    usual = random.uniform(0, 0.09) if random.random() < 0.7 else 0.0
     lag: Floats = (usual * random.uniform(0.5, 1.5, count)).astype(np.float32)
     return lag
+
+
+def _ringing(random: Generator, pitch: NDArray[np.int64]) -> tuple[Floats, Floats]:
+    """What a damper leaves of each tone, soundboard and far ends of strings: seconds to fall by 8.7 dB, share.
+
+    On a Disklavier (one of MAPS) a tone falls by 10 to 20 dB in the first quarter of a second after its
+    key has come up, and hardly any further in the next.
+    """
+    seconds = random.uniform(0.1, 0.9) * 2 ** (-(pitch - 60) / 36) * np.exp(random.normal(0, 0.3, len(pitch)))
+    if random.random() < 0.4:
+        return seconds.astype(np.float32), np.zeros(len(pitch), np.float32)
+    decibels = np.minimum(random.uniform(-36, -10) + random.normal(0, 4, len(pitch)), -3)
+    return seconds.astype(np.float32), (10 ** (decibels / 20)).astype(np.float32)
 
 
 def _cut(performance: Performance, random: Generator, seconds: float) -> tuple[NoteTable, Floats] | None:

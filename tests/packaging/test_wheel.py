@@ -84,6 +84,7 @@ def test_the_wheel_holds_presets_weights_licence_and_protocol(wheel):
     weights = [name for name in names if name.endswith(".safetensors")]
     assert weights and all(name.startswith("inference/weights/") for name in weights)
     assert "inference/weights/SHA256SUMS" in names
+    assert not any("curves" in name for name in names)
     assert any(name.endswith("licenses/LICENSE") for name in names)
     tops = {name.split("/")[0] for name in names}
     assert tops - {"bridge", "inference"} == {next(t for t in tops if t.endswith(".dist-info"))}
