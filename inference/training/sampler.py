@@ -158,7 +158,7 @@ def _lag(random: Generator, count: int) -> Floats:
 
 
 def _ringing(random: Generator, pitch: NDArray[np.int64]) -> tuple[Floats, Floats]:
-    """What a damper leaves of each tone, soundboard and far ends of strings: seconds to fall by 8.7 dB, share.
+    """What dampers leave of each tone, soundboards and far ends of strings: seconds to fall 8.7 dB, share.
 
     On a Disklavier (one of MAPS) a tone falls by 10 to 20 dB in the first quarter of a second after its
     key has come up, and hardly any further in the next.

@@ -24,7 +24,7 @@ from inference.training.corpus import (
     save_recordings,
 )
 from inference.training.pianos import read_banks, save_banks
-from inference.training.sampler import Sampler, _lag
+from inference.training.sampler import Sampler, _lag, _play, _ringing
 from tests.training.music import bank, chance, performance, table
 
 ONE = np.ones(1, np.float32)
@@ -54,9 +54,29 @@ def test_sampled_notes_sound_where_their_labels_are():
 
 def test_dampers_touch_when_keys_are_up_or_a_little_later():
     lags = [_lag(np.random.default_rng(seed), 50) for seed in range(40)]
-    assert all((lag >= 0).all() and (lag < 0.075 + 1e-6).all() for lag in lags)
+    assert all((lag >= 0).all() and (lag < 0.135 + 1e-6).all() for lag in lags)
     late = [lag for lag in lags if lag.any()]
     assert 10 < len(late) < 35 and all(np.ptp(lag) > 0 for lag in late)
+
+
+def test_dampers_leave_some_of_a_tone_and_it_fades():
+    steady = np.full(4 * RATE, 16_000, np.int16)
+    row = {"begin": [0], "end": [len(steady)], "start": [0], "stop": [RATE]}
+    places = {name: np.array(value, np.int64) for name, value in row.items()}
+    out = np.zeros(3 * RATE, np.float32)
+    _play(
+        steady,
+        *(places["begin"], places["end"], ONE, ONE, places["start"], places["stop"]),
+        *(ONE * 0.02 * RATE, ONE * 0.5 * RATE, ONE * 0.1),
+        out,
+    )
+    held = out[RATE // 2]
+    for after in (0.2, 0.5, 1.0):
+        assert out[int((1 + after) * RATE)] / held == pytest.approx(0.1 * np.exp(-after / 0.5), rel=0.01)
+    pitch = np.arange(21, 109)
+    shares = [_ringing(np.random.default_rng(seed), pitch)[1] for seed in range(100)]
+    assert 25 < sum(not share.any() for share in shares) < 55
+    assert all((share >= 0).all() and (share < 0.71).all() for share in shares)
 
 
 def test_an_excerpt_has_music_pitches_of_a_piano_and_sane_levels():
