@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import ctypes
 import logging
 import re
+import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -84,13 +87,7 @@ def load_folder(folder: Path) -> Bank:
 
 def load_soundfont(path: Path, program: int = 0, bank: int = 0) -> Bank:
     """Play every third key of a SoundFont's piano in six velocities, dry."""
-    import fluidsynth
-
-    synth = fluidsynth.Synth(samplerate=RATE, gain=3.0)
-    for name in ("synth.reverb.active", "synth.chorus.active"):
-        synth.setting(name, 0)
-    font = synth.sfload(str(path))
-    synth.program_select(0, font, bank, program)
+    synth = open_synth(path, 3.0, program, bank)
     tones = []
     for root in _SOUNDFONT_ROOTS:
         for velocity in _SOUNDFONT_VELOCITIES:
@@ -102,6 +99,20 @@ def load_soundfont(path: Path, program: int = 0, bank: int = 0) -> Bank:
             tones.append(Tone(root, velocity, _trimmed(stereo.mean(1), 6)))
     synth.delete()
     return make_bank(f"{path.stem}-{bank}-{program}", tones)
+
+
+def open_synth(path: Path, gain: float, program: int = 0, bank: int = 0) -> Any:
+    """FluidSynth with one program of a SoundFont, dry, at 16 kHz."""
+    import fluidsynth
+
+    if sys.platform != "win32":
+        # What it dithers with is drawn by the C library, once in a process: let it be the same in each.
+        ctypes.CDLL(None).srand(1)
+    synth = fluidsynth.Synth(samplerate=RATE, gain=gain)
+    for name in ("synth.reverb.active", "synth.chorus.active"):
+        synth.setting(name, 0)
+    synth.program_select(0, synth.sfload(str(path)), bank, program)
+    return synth
 
 
 def _trimmed(audio: Floats, longest_s: int) -> Floats:

@@ -15,6 +15,7 @@ from inference.pipeline import Stream, advance, open_transcriber
 from inference.training import scores as scoring
 from inference.training.corpus import RATE, read_performance
 from inference.training.notes import Floats
+from inference.training.pianos import open_synth
 from inference.training.scores import Table
 
 _FRAME_S = 0.02
@@ -88,12 +89,7 @@ def table(found: list[PlayedScores]) -> str:
 
 def play(path: Path, soundfont: Path, seconds: float) -> Floats:
     """The beginning of a MIDI file by FluidSynth, without room: mono at 16 kHz."""
-    import fluidsynth
-
-    synth = fluidsynth.Synth(samplerate=RATE, gain=0.5)
-    for name in ("synth.reverb.active", "synth.chorus.active"):
-        synth.setting(name, 0)
-    synth.program_select(0, synth.sfload(str(soundfont)), 0, 0)
+    synth = open_synth(soundfont, 0.5)
     parts, time, done = list[Floats](), 0.0, 0
     for message in mido.MidiFile(path):
         time += message.time

@@ -1,6 +1,8 @@
 """Performances played by a SoundFont are scored with their pedal and their key releases."""
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import mido
@@ -38,6 +40,17 @@ def data(tmp_path):
     file.save(folder / "Somebody01.mid")
     file.save(folder / "midi_score.mid")
     return tmp_path / "data"
+
+
+def test_every_process_plays_the_same_samples(data):
+    piece = data / "asap" / "validation" / "Nobody" / "Chords" / "Somebody01.mid"
+    code = (
+        "import hashlib, sys; from pathlib import Path; from inference.training.played import play;"
+        "print(hashlib.sha256(play(Path(sys.argv[1]), Path(sys.argv[2]), 2.0).tobytes()).hexdigest())"
+    )
+    command = [sys.executable, "-c", code, str(piece), str(SOUNDFONT)]
+    first, again = (subprocess.run(command, capture_output=True, text=True, check=True) for _ in range(2))
+    assert len(first.stdout) > 60 and first.stdout == again.stdout
 
 
 def test_performances_are_played_and_scored(data, capsys):
