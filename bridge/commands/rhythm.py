@@ -12,7 +12,7 @@ import click
 from bridge.commands import output
 from bridge.commands.group import SETTINGS
 from bridge.commands.options import FILE, FOLDER, use_threads
-from bridge.commands.training import check_export, check_run, check_training
+from bridge.commands.training import check_export, check_name, check_run, check_training
 from bridge.errors import InputError, UsageError
 
 
@@ -181,6 +181,39 @@ def export_rhythm(work: Path, data: Path, out: Path, config: str, beside: str | 
     check_export(config, CONFIGS, work, out, "rhythm")
     use_threads(1)
     output.talk(export(work, data, out, config, output.talk, beside))
+    output.data(str(out))
+
+
+@click.command("judge-rhythm", context_settings=SETTINGS)
+@click.option("--data", type=FOLDER, required=True, help="Folder of recordings and performances.")
+@click.option(
+    "soundfonts",
+    "--soundfont",
+    type=FILE,
+    multiple=True,
+    required=True,
+    help="Plays the performances, each its share; repeatable.",
+)
+@click.option("--weights", metavar="NAME|FILE", help="Weights to judge with.  [default: the shipped ones]")
+@click.option("--pieces", type=click.IntRange(2), default=120, show_default=True, help="How many are heard.")
+@click.option("out", "-o", "--out", type=FILE, required=True, help="The weights: a .safetensors file.")
+def judge_rhythm(
+    data: Path, soundfonts: tuple[Path, ...], weights: str | None, pieces: int, out: Path
+) -> None:
+    """Write weights of the rhythm system anew, with a judge of readings that is solved on training music.
+
+    Example: dawbridge train judge-rhythm --data data --soundfont FluidR3_GM.sf2 -o my-rhythm.safetensors
+    """
+    from inference.rhythm.refit_judge import refit
+    from inference.weights import WeightsError
+
+    check_name(out)
+    use_threads(1)
+    try:
+        with _data_or_trouble():
+            output.talk(refit(data, soundfonts, out, weights, pieces, _talk))
+    except WeightsError as error:
+        raise UsageError("these weights cannot be judged with", why=str(error)) from error
     output.data(str(out))
 
 

@@ -41,6 +41,10 @@ TRAIN = {
         "bridge.commands.rhythm:export_rhythm",
         "Make weights of a rhythm training's checkpoint.",
     ),
+    "judge-rhythm": (
+        "bridge.commands.rhythm:judge_rhythm",
+        "Solve anew how readings of beats are judged.",
+    ),
     "performance": (
         "bridge.commands.performance:train_performance",
         "Train the performance system; goes on where it was stopped.",
@@ -328,6 +332,11 @@ def check_run(work: Path, out: Path, system: str) -> None:
         raise InputError(
             f"{work} holds no checkpoint", remedy=f"Train first with: dawbridge train {system} --work FOLDER"
         )
+    check_name(out)
+
+
+def check_name(out: Path) -> None:
+    """Refuse a name that is not one of weights."""
     if out.suffix != ".safetensors":
         raise UsageError(f"{out.name} is no name for weights", remedy="Call it .safetensors")
 

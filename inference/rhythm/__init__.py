@@ -24,9 +24,10 @@ from inference.rhythm.struck import STRUCK, StruckNetwork
 
 DEFAULT_WEIGHTS, FOLLOWER_WEIGHTS = "rhythm", "rhythm-live"
 BARS, DYNAMICS, NOTED, COUNTING, METRE = "bars.", "dynamics.", "noted.", "counting.", "metre."
-NOTED_DYNAMICS = "noted_dynamics."
-"""Prefixes of the tensors of the networks over beats (which begin bars, how loud they are) and over notes."""
-PARTS = (BARS, DYNAMICS, NOTED, COUNTING, METRE, NOTED_DYNAMICS)
+NOTED_DYNAMICS, JUDGE = "noted_dynamics.", "judge."
+"""Prefixes of the tensors of the networks over beats (which begin bars, how loud they are), of those over
+notes, and of the judge of readings."""
+PARTS = (BARS, DYNAMICS, NOTED, COUNTING, METRE, NOTED_DYNAMICS, JUDGE)
 
 
 def load(
@@ -72,6 +73,7 @@ def load(
         metre = MetreNetwork(), MetreNetwork()
         for own, task in zip(metre, TASKS, strict=True):
             own.load_state_dict(_without(f"{task}.", parts[METRE]))
+    judge = parts[JUDGE]["weight"].double().numpy() if parts[JUDGE] else None
     tuned = {name: float(stored.metadata[name]) for name in TUNED if name in stored.metadata}
     settings = hinted(replace(DecodeSettings(), **tuned), meters, tempo)  # type: ignore[arg-type]
     loudness = DynamicsSettings()
@@ -86,6 +88,7 @@ def load(
         struck=struck,
         metre=metre,
         noted_dynamics=noted_dynamics,
+        judge=judge,
         loudness=loudness,
         hints=hints,
     )
@@ -133,7 +136,6 @@ TUNED = (
     *("beat_bias", "beat_limit", "downbeat_bias", "downbeat_weight", "jump"),
     *("usual_bpm", "unusual", "meter_change", "pause", "certain"),
     *("noted_bias", "noted_beats", "noted_bars", "noted_bars_bias", "noted_tempo"),
-    *("recounted", "clear", "suspected"),
 )
 """Settings of the decoder that come with the weights."""
 

@@ -39,9 +39,6 @@ class DecodeSettings:
         noted_beats: weight of what notes say of beats, beside what the sound says; so
             `noted_bars` of bars, and `noted_tempo` of the tempo, which then need not be usual.
         noted_bars_bias: logit above which notes rather begin a bar.
-        recounted: by how much beats that are found once more must be likelier to be counted as they are
-            meant (of a logit) than the first; `clear` is how much regular bars say for that.
-        suspected: by how much the first beats counted otherwise must be likelier, to look once more.
         meter_change: cost of another meter from one bar to the next.
         pause: cost of going on elsewhere, in another tempo, after any time.
         certain: mean confidence below which a stretch of beats is no music to count along with.
@@ -63,9 +60,6 @@ class DecodeSettings:
     noted_bars: float = 1.5
     noted_bars_bias: float = -1.5
     noted_tempo: float = 1.0
-    recounted: float = 1.0
-    clear: float = 3.0
-    suspected: float = 0.5
     meter_change: float = 6.0
     pause: float = 8.0
     certain: float = 0.4

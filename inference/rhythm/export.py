@@ -38,8 +38,6 @@ TRIED: dict[str, tuple[float, ...]] = {
     "noted_tempo": (0.3, 0.6, 1.0),
     "noted_bars": (0.7, 1.0, 1.5),
     "noted_bars_bias": (-0.75, -0.3, 0.0, 0.3),
-    "recounted": (0.5, 1.0, 1.5),
-    "clear": (0.0, 2.0, 3.0, 4.0),
 }
 """Settings of the decoder that are tried, one after the other."""
 BEGIN_S, END_S = 15.0, 75.0

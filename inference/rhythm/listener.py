@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
@@ -14,7 +13,7 @@ from torch import Tensor
 
 from inference.events import Beat, Events, Lane, LanePoint, Note
 from inference.features import Carried
-from inference.rhythm.bars import BarNetwork, beat_frames, frame_of, hear_bars, near, place_bars, regular
+from inference.rhythm.bars import BarNetwork, beat_frames, frame_of, hear_bars, near, place_bars
 from inference.rhythm.config import Input, Task
 from inference.rhythm.counting import CountingNetwork
 from inference.rhythm.decode import DecodeSettings, decode
@@ -27,8 +26,9 @@ from inference.rhythm.dynamics import (
     level,
 )
 from inference.rhythm.hints import Hints
+from inference.rhythm.judge import FEWEST, Reading, evidence, ways
 from inference.rhythm.loudness import BandPowers, features, levelled
-from inference.rhythm.metre import MetreNetwork, hear_metre, other_counts
+from inference.rhythm.metre import MetreNetwork, hear_metre
 from inference.rhythm.network import RhythmNetwork
 from inference.rhythm.noted import Noted, hear_notes
 from inference.rhythm.noted_dynamics import hear_noted_dynamics, together
@@ -40,10 +40,8 @@ from inference.streaming import split, stack
 _WINDOW_S, _HOP_S = 60, 40
 """Seconds that the network sees at once, as it was trained, and by which they move on."""
 _LONGEST_S = 24 * 3600
-_AROUND = 1.5
-"""How far tempi lie from the middle one when beats are looked for again."""
-_FEWEST_RECOUNTED = 24
-"""Beats below which nothing is counted anew."""
+_USUAL = 0.02
+"""By how much another reading must be worth more than the usual one."""
 
 Floats = NDArray[np.float64]
 
@@ -98,6 +96,7 @@ class RhythmListener:
         struck: tuple[StruckNetwork, CountingNetwork] | None = None,
         metre: tuple[MetreNetwork, MetreNetwork] | None = None,
         noted_dynamics: DynamicsEnsemble | None = None,
+        judge: Floats | None = None,
         loudness: DynamicsSettings | None = None,
         hints: Hints | None = None,
     ) -> None:
@@ -110,6 +109,7 @@ class RhythmListener:
         self.struck = None if struck is None else (struck[0].eval(), struck[1].eval())
         self.metre = None if metre is None else (metre[0].eval(), metre[1].eval())
         self.noted_dynamics = None if noted_dynamics is None else noted_dynamics.eval()
+        self.judge = judge
         self.loudness, self.hints = loudness or DynamicsSettings(), hints or Hints()
         self.config = config
         self.rate, self.hop = config.rate, config.hop
@@ -167,51 +167,45 @@ class RhythmListener:
 
     def beats(self, found: Frames) -> tuple[Beat, ...]:
         """Beats in bars, times in samples at `rate`; none where there is nothing to count along with."""
+        settled = settle(self._likeliest(found), found.seen, self.config)
+        return settled if self.hints.taps or countable(settled, found.seen) else ()
+
+    def _likeliest(self, found: Frames) -> tuple[Beat, ...]:
+        told = self.readings(found)
+        usual, known = next(told)
+        if self.judge is None or known is None:
+            return usual
+        chosen, highest = usual, float(known @ self.judge) + _USUAL
+        for beats, known in told:
+            if known is not None and (worth := float(known @ self.judge)) > highest:
+                chosen, highest = beats, worth
+        return chosen
+
+    def readings(self, found: Frames) -> Iterator[tuple[tuple[Beat, ...], Floats | None]]:
+        """Beats in bars as they are found in several ways, the usual one first, and what tells of each.
+
+        That is `(EVIDENCE,)`, see `inference.rhythm.judge`; None where too little is known.
+        """
         beat, tempo, settings = found.beat, None, self.settings
         if found.noted is not None:
             beat, tempo = beat + settings.noted_beats * found.noted.beat, found.noted.tempo
             settings = replace(settings, beat_bias=settings.noted_bias, unusual=0.0)
         drawn = self.hints.led(beat, self.config)
         if self.bars is None:
-            beats = decode(drawn, found.downbeat, settings, self.config, tempo)
-        else:
-            uncounted = replace(settings, meters=(1,), downbeat_weight=0.0)
-            beats = decode(drawn, found.downbeat, uncounted, self.config, tempo)
-            limits = None if self.hints.taps else self._recounted(beats, found)
-            if limits is not None:
-                uncounted = replace(uncounted, slowest_bpm=limits[0], fastest_bpm=limits[1])
-                others = decode(drawn, found.downbeat, uncounted, self.config, tempo)
-                gain = self._counted(others, found) - self._counted(beats, found)
-                beats = others if gain > settings.recounted else beats
+            yield decode(drawn, found.downbeat, settings, self.config, tempo), None
+            return
+        uncounted = replace(settings, meters=(1,), downbeat_weight=0.0)
+        for way in [uncounted] if self.hints.taps else ways(uncounted):
+            beats = decode(drawn, found.downbeat, way, self.config, tempo)
             beats = self._in_bars(beats, found)
-        settled = settle(beats, found.seen, self.config)
-        return settled if self.hints.taps or countable(settled, found.seen) else ()
+            yield beats, self._known(beats, drawn, found)
 
-    def _recounted(self, beats: Sequence[Beat], found: Frames) -> tuple[float, float] | None:
-        """Tempi between which to look again, if the notes suspect that the beats are counted otherwise."""
-        if self.metre is None or found.noted is None or len(beats) < _FEWEST_RECOUNTED:
+    def _known(self, beats: tuple[Beat, ...], drawn: Floats, found: Frames) -> Floats | None:
+        if self.metre is None or found.noted is None or len(beats) < FEWEST:
             return None
-        times, notes = self._beside_notes(beats, found.noted)
-        bpm, settings = 60 / float(np.median(np.diff(times))), self.settings
-        counted = self.metre[1]
-        odds = {1.0: float(hear_metre(counted, times, notes).mean()) + settings.suspected}
-        limits = {1.0: (0.0, 0.0)}
-        for count, ways in other_counts(times).items():
-            slowest = max(settings.slowest_bpm, bpm / count / _AROUND)
-            fastest = min(settings.fastest_bpm, bpm / count * _AROUND)
-            if slowest < fastest:
-                odds[count] = max(float(hear_metre(counted, way, notes).mean()) for way in ways)
-                limits[count] = slowest, fastest
-        count = max(odds, key=lambda count: odds[count])
-        return None if count == 1 else limits[count]
-
-    def _counted(self, beats: Sequence[Beat], found: Frames) -> float:
-        """How likely beats are counted as meant: what notes say (a logit), and how regular bars are."""
-        assert self.metre is not None and found.noted is not None
-        if len(beats) < _FEWEST_RECOUNTED:
-            return -math.inf
-        said = float(hear_metre(self.metre[1], *self._beside_notes(beats, found.noted)).mean())
-        return said + self.settings.clear * regular(self._bar_logits(beats, found), self.settings.meters)
+        counted = hear_metre(self.metre[1], *self._beside_notes(beats, found.noted))
+        reading = Reading(beats, counted, self._bar_logits(beats, found))
+        return evidence(reading, drawn, found.noted, self.config, self.settings.meters)
 
     def _beside_notes(self, beats: Sequence[Beat], noted: Noted) -> tuple[Floats, Floats]:
         """Times of beats as the network over sound tells them, put where notes are, and these; in seconds."""

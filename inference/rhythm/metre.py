@@ -125,12 +125,3 @@ def hear_metre(
     with torch.inference_mode():
         logits: Floats = network(torch.from_numpy(seen_at(features))[None])[0].numpy()
     return logits
-
-
-def other_counts(beats: Times) -> dict[float, list[Times]]:
-    """The same beats counted otherwise: how many go to one then, and from each that may be first."""
-    found = {
-        1 / times: [np.interp(np.arange(times * (len(beats) - 1) + 1) / times, np.arange(len(beats)), beats)]
-        for times in (2, 3)
-    }
-    return found | {float(every): [beats[first::every] for first in range(every)] for every in (2, 3)}

@@ -10,8 +10,10 @@ import torch
 from inference.events import Beat, NoteOn
 from inference.rhythm.bars import BarNetwork, regular
 from inference.rhythm.config import FUSED
+from inference.rhythm.decode import DecodeSettings
 from inference.rhythm.follower import Follower
 from inference.rhythm.hints import Hints
+from inference.rhythm.judge import EVIDENCE, ways
 from inference.rhythm.listener import Frames, RhythmListener
 from inference.rhythm.metre import (
     FEATURES,
@@ -21,12 +23,12 @@ from inference.rhythm.metre import (
     MetreNetwork,
     beat_features,
     hear_metre,
-    other_counts,
     seen_at,
 )
 from inference.rhythm.network import RhythmNetwork
 from inference.rhythm.noted import Noted
 from inference.rhythm.pointer import PointerSettings
+from inference.rhythm.refit_judge import Judged, solve
 from inference.rhythm.struck import LIVE, StruckNetwork
 from inference.rhythm.tempi import TEMPI
 from inference.rhythm.train_metre import LOSSES, Counting, MetreRun, batches, excerpt, recounted, stumbled
@@ -132,7 +134,8 @@ def test_bars_are_learned(tmp_path):
 def test_counting_is_learned(tmp_path):
     learner, times, notes = learned("counted", tmp_path), beats_of(60, 0.55), rows(3, 60, 0.55, 1)
     found = hear_metre(learner, times, notes).mean()
-    others = [hear_metre(learner, way, notes).mean() for ways in other_counts(times).values() for way in ways]
+    halved = np.interp(np.arange(119) / 2, np.arange(60), times)
+    others = [hear_metre(learner, way, notes).mean() for way in (halved, times[::2], times[1::2], times[::3])]
     assert found > max(others) + 1
 
 
@@ -169,15 +172,6 @@ def test_beats_stumble_and_keep_their_downbeats():
         lengths.add(len(other))
         shares.append(np.isin(time, np.round(other, 6)).mean())
     assert len(lengths) > 5 and 0.85 < np.mean(shares) < 0.99
-
-
-def test_beats_are_counted_in_other_ways():
-    ways = other_counts(beats_of(13, 0.6))
-    assert set(ways) == {0.5, 1 / 3, 2.0, 3.0}
-    for count, sequences in ways.items():
-        assert len(sequences) == max(count, 1)
-        for sequence in sequences:
-            assert np.allclose(np.diff(sequence), 0.6 * count)
 
 
 def listener(bars=None, counted=None, **settings):
@@ -268,21 +262,47 @@ class LikesLong(MetreNetwork):
         return 20 * (x[..., SLOTS * 30] - np.log2(0.7)), state
 
 
+COUNTED, REGULAR = np.eye(EVIDENCE)[[0, 4]]
+
+
 @pytest.mark.parametrize("taps, interval", [((), 1.0), ((2.0, 2.5, 3.0, 3.5), 0.5)])
-def test_beats_are_looked_for_again_where_notes_count_otherwise(taps, interval):
+def test_the_judge_chooses_how_beats_are_counted(taps, interval):
     """A beat is heard every half second; whether each counts, notes say, unless somebody tapped."""
-    ear = listener(None, LikesLong().eval(), recounted=1.0)
-    ear.hints = Hints(None, taps)
-    frames = heard(4, 0)
-    beats = ear.beats(frames)
-    found = np.median(np.diff([beat.time for beat in beats])) / ear.rate
+    ear = listener(None, LikesLong().eval())
+    assert np.median(np.diff([b.time for b in ear.beats(heard(4, 0))])) / ear.rate == pytest.approx(
+        0.5, abs=0.03
+    )
+    ear.judge, ear.hints = COUNTED, Hints(None, taps)
+    found = np.median(np.diff([beat.time for beat in ear.beats(heard(4, 0))])) / ear.rate
     assert found == pytest.approx(interval, abs=0.03)
 
 
 def test_a_tempo_that_was_asked_for_is_kept():
-    ear = listener(None, LikesLong().eval(), recounted=1.0, slowest_bpm=100.0)
+    ear = listener(None, LikesLong().eval(), slowest_bpm=100.0)
+    ear.judge = COUNTED
     found = np.median(np.diff([beat.time for beat in ear.beats(heard(4, 0))])) / ear.rate
     assert found == pytest.approx(0.5, abs=0.03)
+
+
+def test_readings_differ_and_stay_within_what_is_allowed():
+    settings = DecodeSettings(slowest_bpm=80.0, fastest_bpm=120.0)
+    found = ways(settings)
+    assert found[0] == settings and found[1].jump < settings.jump
+    limits = [(way.slowest_bpm, way.fastest_bpm) for way in found[2:]]
+    assert limits == [(80.0, 90.0), (100.0, 120.0)]
+
+
+def test_a_judge_is_solved_that_prefers_what_scores():
+    random, wanted = np.random.default_rng(3), np.zeros(EVIDENCE)
+    wanted[[0, 4, 7]] = 1.0, 0.5, -0.5
+    pieces = []
+    for _ in range(80):
+        told = random.normal(0, 1, (5, EVIDENCE)) + 10 * random.normal(0, 1, EVIDENCE)
+        total = told @ wanted + random.normal(0, 5)
+        pieces.append(Judged(told, np.stack([total, total], 1)))
+    solved = solve(pieces)
+    assert all((one.told @ solved).argmax() == one.scores[:, 0].argmax() for one in pieces[:20])
+    assert solved / solved[0] == pytest.approx(wanted, abs=0.1)
 
 
 class LikesEvery(MetreNetwork):
@@ -300,9 +320,10 @@ class LikesEvery(MetreNetwork):
 
 def test_beats_with_regular_bars_are_not_counted_otherwise():
     """Notes alone would count every second beat; that no bars are heard then speaks against it."""
-    plain = listener(LikesEvery(3).eval(), LikesLong().eval(), recounted=1.0, clear=0.0)
-    ear = listener(LikesEvery(3).eval(), LikesLong().eval(), recounted=1.0, clear=60.0)
-    found = [np.median(np.diff([b.time for b in one.beats(heard(4, 0))])) / one.rate for one in (plain, ear)]
+    ear = listener(LikesEvery(3).eval(), LikesLong().eval())
+    found = []
+    for ear.judge in (COUNTED, COUNTED + 60 * REGULAR):
+        found.append(np.median(np.diff([b.time for b in ear.beats(heard(4, 0))])) / ear.rate)
     assert found == pytest.approx([1.0, 0.5], abs=0.03)
 
 
