@@ -64,10 +64,9 @@ def accents(seen: Floats, frames: NDArray[np.int64]) -> Floats:
     frames = np.clip(frames, 0, len(seen) - 1)
     bark, mel = seen[:, :BANDS], seen[:, BANDS:]
     ends = np.append(frames[1:], 2 * frames[-1] - frames[-2])
-    sums = np.concatenate([np.zeros((1, mel.shape[1])), np.cumsum(mel, 0, np.float64)])
     begin = np.minimum(frames + 2, len(seen) - 1)
     end = np.clip(ends - 1, begin + 1, len(seen))
-    held = (sums[end] - sums[begin]) / (end - begin)[:, None]
+    held = _sums(mel, begin, end) / (end - begin)[:, None]
     new = np.maximum(np.diff(held, axis=0, prepend=held[:1]), 0)
     low, loud = bark[:, :_LOW_BANDS].sum(1), bark.sum(1)
     columns = [
@@ -157,6 +156,14 @@ def near(logits: Floats | NDArray[np.float64], frames: NDArray[np.int64]) -> Flo
     around = np.clip(frames[:, None] + np.arange(-2, 3), 0, len(logits) - 1)
     largest: Floats = logits[around].max(1).astype(np.float32)
     return largest
+
+
+def _sums(rows: Floats, begin: NDArray[np.int64], end: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Sums of rows from each beginning to each end, that row left out."""
+    edges = np.stack([begin, end], 1).ravel()
+    padded = np.concatenate([rows, np.zeros_like(rows[:1])])  # an end may lie behind the last row
+    sums: NDArray[np.float64] = np.add.reduceat(padded, edges, 0, np.float64)[::2]
+    return sums
 
 
 def _rise(curve: Floats, frames: NDArray[np.int64]) -> NDArray[np.float64]:

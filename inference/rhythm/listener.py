@@ -197,15 +197,18 @@ class RhythmListener:
         uncounted = replace(settings, meters=(1,), downbeat_weight=0.0)
         for way in [uncounted] if self.hints.taps else ways(uncounted):
             beats = decode(drawn, found.downbeat, way, self.config, tempo)
-            beats = self._in_bars(beats, found)
-            yield beats, self._known(beats, drawn, found)
+            began = self._bar_logits(beats, found)
+            beats = self._in_bars(beats, began)
+            yield beats, self._known(beats, began, drawn, found.noted)
 
-    def _known(self, beats: tuple[Beat, ...], drawn: Floats, found: Frames) -> Floats | None:
-        if self.metre is None or found.noted is None or len(beats) < FEWEST:
+    def _known(
+        self, beats: tuple[Beat, ...], began: NDArray[np.float32], drawn: Floats, noted: Noted | None
+    ) -> Floats | None:
+        if self.metre is None or noted is None or len(beats) < FEWEST:
             return None
-        counted = hear_metre(self.metre[1], *self._beside_notes(beats, found.noted))
-        reading = Reading(beats, counted, self._bar_logits(beats, found))
-        return evidence(reading, drawn, found.noted, self.config, self.settings.meters)
+        counted = hear_metre(self.metre[1], *self._beside_notes(beats, noted))
+        reading = Reading(beats, counted, began)
+        return evidence(reading, drawn, noted, self.config, self.settings.meters)
 
     def _beside_notes(self, beats: Sequence[Beat], noted: Noted) -> tuple[Floats, Floats]:
         """Times of beats as the network over sound tells them, put where notes are, and these; in seconds."""
@@ -216,16 +219,18 @@ class RhythmListener:
         """Rows of onset in seconds, pitch and velocity."""
         return noted.struck / (self.config.frames_per_second, 1, 1)
 
-    def _in_bars(self, beats: tuple[Beat, ...], found: Frames) -> tuple[Beat, ...]:
+    def _in_bars(self, beats: tuple[Beat, ...], began: NDArray[np.float32]) -> tuple[Beat, ...]:
         if not beats:
             return beats
         times = np.array([beat.time / self.rate for beat in beats])
-        logits = self.hints.began(self._bar_logits(beats, found), times, max(self.settings.meters))
+        logits = self.hints.began(began, times, max(self.settings.meters))
         return place_bars(beats, logits, self.settings)
 
     def _bar_logits(self, beats: Sequence[Beat], found: Frames) -> NDArray[np.float32]:
         """Logit of each beat that it begins a bar, `(beats,)`."""
         assert self.bars is not None
+        if not beats:
+            return np.zeros(0, np.float32)
         frames = beat_frames(beats, self.config)
         logits = hear_bars(self.bars, found.seen, frames)
         if found.noted is None:

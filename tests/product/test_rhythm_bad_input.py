@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from bridge.tempo import heard_grid
-from inference.events import NoteOn
+from inference.events import Note, NoteOn
 from inference.follow import load as load_live
 from inference.pipeline import Stream, advance
 from inference.rhythm import load, load_follower
@@ -161,14 +161,21 @@ def test_live_short_streams_end_in_peace(seconds):
 
 
 @pytest.mark.slow
-def test_an_hour_takes_less_than_a_minute_of_one_core(listener):
+@pytest.mark.parametrize("noted", [False, True])
+def test_an_hour_takes_less_than_a_minute_of_one_core(listener, noted):
     rate = listener.rate
     minute = track(np.arange(0.2, 59.8, 0.47), 60, rate, "tone") + noise(rate)[: rate * 30].repeat(2) * 0.01
     state, begin = listener.start(), process_time()
     for _ in range(60):
         whole = minute[: len(minute) // listener.hop * listener.hop].astype(np.float32)
         _, (state,) = listener.step(torch.from_numpy(whole)[None], [state])
+    if noted:
+        times = np.add.outer(60 * np.arange(60), np.arange(0.2, 59.8, 0.47)).ravel()
+        notes = [
+            Note(round(t * rate), round((t + 0.4) * rate), 48 + i % 24, 0.6) for i, t in enumerate(times)
+        ]
+        state = listener.told(state, notes)
     assert len(listener.finish(state).beats) > 3_600
     spent = process_time() - begin
-    print(f"an hour: {spent:.0f} s of one core")
+    print(f"an hour{' with its notes' * noted}: {spent:.0f} s of one core")
     assert spent < 60
