@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import cache
-from itertools import islice, repeat
+from itertools import repeat
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -22,7 +22,7 @@ from inference.piano.config import CONFIGS
 from inference.piano.decode import DecodeSettings, DecodeState, Frame, decode, finish
 from inference.piano.mix import MixConfig
 from inference.piano.network import PianoNetwork
-from inference.piano.refit import RefitConfig, refit_touch, refit_velocity
+from inference.piano.refit_touch import refit_touch
 from inference.piano.refit_verdict import refit_verdicts
 from inference.piano.start import begin_from
 from inference.piano.train import diet
@@ -37,8 +37,7 @@ from inference.training.scores import Table
 log = logging.getLogger(__name__)
 
 REFIT_MIX = MixConfig(recorded=0.6, silent=0.0)
-REFIT_BATCHES, REFIT_SEED = 150, 77
-"""Half an hour of recorded and sampled pianos, none of them modelled."""
+REFIT_SEED = 77
 VERDICT_EXCERPTS, EXCERPT_S = 240, 30.0
 """Two hours of what training hears."""
 ONSETS = (0.15, 0.2, 0.3, 0.4, 0.45, 0.5, 0.55, 0.6, 0.65)
@@ -95,7 +94,8 @@ def export(
     """Write the averaged weights of a run's checkpoint as `out` (safetensors, half precision).
 
     Thresholds are chosen for each delay, on `maps/software/validation` only, with the weights as
-    rounded. Returns them by delay in samples. Velocity is read anew where the run's data is still there.
+    rounded. Returns them by delay in samples. What loudness adds to velocities, and verdicts, are solved
+    where the run's data is still there.
     `mean_with` names weights, such as those that the run began from, or folders of other runs: the
     mean of all is written.
 
@@ -117,10 +117,11 @@ def export(
     known = (folder / "banks.npz").exists()
     if known:
         mix = diet(folder, data, network, REFIT_MIX, REFIT_SEED, modelled=0.0)
-        refit_velocity(network, islice(mix, REFIT_BATCHES), RefitConfig())
         refit_touch(network, open_recordings(folder)[::2])  # three numbers per delay; half is plenty
     else:
-        log.warning("velocities and verdicts are not read anew: %s holds no data", folder)
+        log.warning(
+            "what loudness adds to velocities, and verdicts, are not solved: %s holds no data", folder
+        )
     tensors = {
         name: value.half().float() if value.is_floating_point() else value
         for name, value in network.state_dict().items()

@@ -21,7 +21,7 @@ _STRAY = (0.47, 0.05, 0.05, 0.40, 0.03)
 class LossConfig:
     """Relative weights. Velocity must be scaled up a lot, or it learns nothing beside the states."""
 
-    velocity: float = 120.0
+    velocity: float = 240.0
     low: float = 2.0
     """Weight of the lowest keys' states; falls to 1 over the octave below middle C."""
     chunk_level: float = 0.25

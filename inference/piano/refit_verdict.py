@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from inference.piano.decode import AGAIN, DecodeSettings, Frame, onset_time, peaks_of
 from inference.piano.heads import DecisionHead, together
 from inference.piano.network import PianoNetwork
-from inference.piano.refit import hear_all
+from inference.piano.refit_touch import hear_all
 from inference.piano.seen import seen
 from inference.piano.transcriber import as_frames, decode_settings
 from inference.piano.verdict import CANDIDATE, EVIDENCE, evidence, probability

@@ -4,7 +4,7 @@ The front end brings a stream to one level by the loudest it has heard, so a cre
 follows look softer. And a network that is trained on seconds cannot know how loud those are among
 minutes. Two numbers mend that, and are added to the velocities of a frame: how far the loudness of the
 last second, and the gain, are from what they usually were in this stream. How much of each,
-`inference.piano.refit` measures after the training.
+`inference.piano.refit_touch` measures after the training.
 """
 
 from __future__ import annotations
