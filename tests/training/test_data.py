@@ -57,6 +57,7 @@ def test_dampers_touch_when_keys_are_up_or_a_little_later():
     assert all((lag >= 0).all() and (lag < 0.135 + 1e-6).all() for lag in lags)
     late = [lag for lag in lags if lag.any()]
     assert 10 < len(late) < 35 and all(np.ptp(lag) > 0 for lag in late)
+    assert max(lag.max() for lag in late) > 0.09
 
 
 def test_dampers_leave_some_of_a_tone_and_it_fades():
