@@ -195,7 +195,7 @@ def export_rhythm(work: Path, data: Path, out: Path, config: str, beside: str | 
     help="Plays the performances, each its share; repeatable.",
 )
 @click.option("--weights", metavar="NAME|FILE", help="Weights to judge with.  [default: the shipped ones]")
-@click.option("--pieces", type=click.IntRange(2), default=120, show_default=True, help="How many are heard.")
+@click.option("--pieces", type=click.IntRange(2), default=60, show_default=True, help="How many are heard.")
 @click.option("out", "-o", "--out", type=FILE, required=True, help="The weights: a .safetensors file.")
 def judge_rhythm(
     data: Path, soundfonts: tuple[Path, ...], weights: str | None, pieces: int, out: Path

@@ -14,7 +14,7 @@ from torch import Tensor
 from inference.piano.config import ABLATIONS, LIGHT, PAR_COMPACT, PianoConfig
 from inference.piano.decode import Frame
 from inference.piano.export import choose, frames_of, notes_of
-from inference.piano.losses import LossConfig, disturbed
+from inference.piano.losses import disturbed
 from inference.piano.network import Context, PianoNetwork
 from inference.piano.train import PianoRun, run
 from inference.piano.transcriber import decode_settings
@@ -32,8 +32,6 @@ RECORDINGS = 8
 LONG_S = 2.0
 PUBLISHED_RATE = 1e-3
 """Learning rate of arXiv 2404.06818."""
-SHIPPED_VELOCITY = 240.0
-"""What an error of velocity counts in the last trainings of the shipped weights."""
 _COLUMNS = ("onset", "onset_offset", "onset_velocity", "velocity_r")
 
 
@@ -106,7 +104,7 @@ def compare(
     loop = LoopConfig(minutes=minutes, ranks=1)
     published = replace(loop, learning_rate=PUBLISHED_RATE)
     return [
-        *_rows(data, work, LIGHT, loop, progress, LossConfig(velocity=SHIPPED_VELOCITY)),
+        *_rows(data, work, LIGHT, loop, progress),
         *_rows(data, work, PAR_COMPACT, published, progress),
     ]
 
@@ -117,12 +115,11 @@ def _rows(
     config: PianoConfig,
     loop: LoopConfig,
     progress: Callable[[str], None],
-    loss: LossConfig | None = None,
 ) -> Iterator[Row]:
     """A variant, trained and scored; a light one with context also with that corrupted."""
     progress(f"training {config.name}")
     folder = work / config.name
-    run(PianoRun(data, folder, config.name, loop=loop, loss=loss or LossConfig(), corpus=work))
+    run(PianoRun(data, folder, config.name, loop=loop, corpus=work))
     yield _measured(data, folder, PianoNetwork(config), config.name, progress)
     if config.context and config.joint:
         yield _measured(data, folder, CorruptedNetwork(config), f"{config.name}, corrupted", progress)

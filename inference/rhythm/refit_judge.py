@@ -43,7 +43,7 @@ def refit(
     soundfonts: Sequence[Path],
     out: Path,
     name: str | None = None,
-    pieces: int = 160,
+    pieces: int = 60,
     progress: Callable[[str], None] = lambda line: None,
 ) -> str:
     """Write weights again as `out`, with a judge that is solved on training music.
