@@ -168,8 +168,7 @@ class Stream:
         self._resampler.finish()
         while self._resampler.ready:
             parts.extend(_step([self]))
-        with torch.inference_mode():
-            parts.append(self._mapped(self.transcriber.finish(self._state)))
+        parts.append(self._mapped(self.transcriber.finish(self._state)))
         self._ended = True
         return replace(merge(parts), final_until=self._end)
 
@@ -177,7 +176,7 @@ class Stream:
         """Pass on what waits: the mean of the channels, silence where a sample is no sound."""
         if not self._waiting:
             return
-        audio = np.concatenate(self._blocks, axis=1)
+        audio = self._blocks[0] if len(self._blocks) == 1 else np.concatenate(self._blocks, axis=1)
         flat = audio.reshape(-1)
         with np.errstate(over="ignore", invalid="ignore"):
             sound = np.dot(flat, flat) <= LOUDEST**2  # a quick look, nearly always enough
@@ -211,11 +210,16 @@ class Stream:
         self._final_until = max(self._final_until, min(self._host(events.final_until), self._end))
         return Events(
             final_until=self._final_until,
-            notes=tuple([self._at_host(event) for event in events.notes if self._within(event)]),
-            controls=tuple([self._at_host(event) for event in events.controls if self._within(event)]),
-            lanes=tuple([self._at_host(event) for event in events.lanes if self._within(event)]),
-            beats=tuple([self._at_host(event) for event in events.beats if self._within(event)]),
+            notes=self._placed(events.notes),
+            controls=self._placed(events.controls),
+            lanes=self._placed(events.lanes),
+            beats=self._placed(events.beats),
         )
+
+    def _placed(self, events: tuple[Event, ...]) -> tuple[Event, ...]:
+        if not events:  # as most often
+            return ()
+        return tuple([self._at_host(event) for event in events if self._within(event)])
 
     def _host(self, time: int) -> int:
         """Host sample of a time of the transcriber."""
@@ -331,9 +335,9 @@ def _batches(streams: Sequence[Stream], ready: Sequence[int]) -> list[list[int]]
 
 def _step(streams: Sequence[Stream]) -> list[Events]:
     """One step of one chunk; if the transcriber fails, no stream has moved."""
-    audio = torch.from_numpy(np.stack([stream._peek() for stream in streams]))
-    with torch.inference_mode():
-        events, states = streams[0].transcriber.step(audio, [stream._state for stream in streams])
+    chunks = [stream._peek() for stream in streams]
+    audio = torch.from_numpy(np.stack(chunks) if len(chunks) > 1 else chunks[0][None])
+    events, states = streams[0].transcriber.step(audio, [stream._state for stream in streams])
     return [
         stream._commit(state, found) for stream, state, found in zip(streams, states, events, strict=True)
     ]

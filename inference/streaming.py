@@ -47,7 +47,8 @@ class Transcriber(Protocol[State]):
 
     Audio comes in multiples of `hop` samples. `latency` is the number of samples between a sound
     and the moment at which its events are final, not counting the wait for a hop to fill: the step
-    with which more than `t + latency` samples were heard has returned the events of time `t`.
+    with which more than `t + latency` samples were heard has returned the events of time `t`. No step
+    keeps gradients.
     """
 
     rate: int

@@ -16,9 +16,7 @@ from typing import Any, Self
 
 import numpy as np
 import onnxruntime
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from inference import weights
 from inference.features import LogFrequencySpectrogram
@@ -29,7 +27,7 @@ from inference.piano.seen import CHANNELS, VELOCITY
 from inference.piano.touch import DB, SILENCE
 
 Array = NDArray[np.float32]
-Tensors = tuple[Tensor, ...]
+Arrays = tuple[Array, ...]
 
 
 class Frame:
@@ -62,17 +60,17 @@ class Frame:
         graph = weights.graph(graph_name(network)) if _shape(network.config) == _shape(LIGHT) else None
         return None if graph is None else cls(network, graph)
 
-    def __call__(self, audio: Tensor, state: Tensors) -> tuple[Tensor, Tensors]:
-        """A hop `(batch, samples)` to what the decoder sees, `(batch, 1, 6, 88)`, and the state after."""
-        samples, peak, tuning, *rest, mean, weight = (leaf.numpy() for leaf in state)
-        told = [self._ear.listen(*row) for row in zip(audio.numpy(), samples, peak, tuning, strict=True)]
+    def __call__(self, audio: Array, state: Arrays) -> tuple[Array, Arrays]:
+        """A hop `(batch, samples)` to what the decoder sees, `(batch, 6, 88)`, and the state after."""
+        samples, peak, tuning, *rest, mean, weight = state
+        told = [self._ear.listen(*row) for row in zip(audio, samples, peak, tuning, strict=True)]
         features, *heard = _batch([arrays for arrays, _ in told])
         seen, *rest = self._session.run(None, dict(zip(self._names, (features, *rest), strict=True)))
         for frames in range(self._convolutions):
             rest[frames] = rest[frames][:, 1:]
         levels = [level for _, level in told]
         touched = _batch([self._touch(*row) for row in zip(seen, levels, mean, weight, strict=True)])
-        return torch.from_numpy(seen[:, None]), tuple(map(torch.from_numpy, (*heard, *rest, *touched)))
+        return seen, (*heard, *rest, *touched)
 
 
 def _batch(rows: list[tuple[Array, ...]]) -> list[Array]:
@@ -96,17 +94,17 @@ class _Touch:
     ) -> tuple[Array, Array]:
         """Add to the velocities of what the decoder sees, in place; mean and weight after this frame."""
         power, gain = level
-        values, means, weights = (power * power, power * power, gain), [], []
-        for keep, value, before, count in zip(
-            self.keep, values, mean[0].tolist(), weight[0].tolist(), strict=True
-        ):
-            weights.append(1 + keep * count)
-            means.append(before + (value - before) / weights[-1])
-        loud = DB / 2 * math.log((means[0] + SILENCE) / (means[1] + SILENCE))
+        square = power * power
+        (loud, usual, gains), counts = mean[0].tolist(), weight[0].tolist()
+        counts = [1 + keep * count for keep, count in zip(self.keep, counts, strict=True)]
+        loud += (square - loud) / counts[0]
+        usual += (square - usual) / counts[1]
+        gains += (gain - gains) / counts[2]
+        louder = DB / 2 * math.log((loud + SILENCE) / (usual + SILENCE))
         for head, (by_loudness, by_gain) in enumerate(self.heads):
-            unusual = by_loudness * loud + by_gain * 2 * DB * (gain - means[2])
-            seen[head * CHANNELS + VELOCITY] += np.float32(unusual)
-        return np.array([means], np.float32), np.array([weights], np.float32)
+            unusual = by_loudness * louder + by_gain * 2 * DB * (gain - gains)
+            seen[head * CHANNELS + VELOCITY] += unusual
+        return np.array([(loud, usual, gains)], np.float32), np.array([counts], np.float32)
 
 
 class _Ear:

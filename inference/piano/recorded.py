@@ -9,35 +9,46 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 import torch
 from torch import Tensor, nn
 
-from inference.piano.frame import Frame, Tensors
+from inference.piano.frame import Array, Arrays, Frame
 from inference.piano.network import NetworkState, PianoNetwork
 from inference.piano.seen import seen
 from inference.recording import Recording, record
 from inference.streaming import leaves, with_leaves
 
+Tensors = tuple[Tensor, ...]
+Leaves: TypeAlias = Tensors | Arrays
+"""A state as the flat tuple of its tensors, or, where they came out of a graph, of its arrays."""
+
 
 class Row(NamedTuple):
     """One stream's state: row `place` of a batch's, cut out only once the batch is another."""
 
-    batch: Tensors
+    batch: Leaves
     place: int
 
 
-def join(rows: Sequence[Row]) -> Tensors:
+def join(rows: Sequence[Row]) -> Leaves:
     """The states of several streams as one batch; as it is, if they were one before, in this order."""
     batch = rows[0].batch
     if len(batch[0]) == len(rows) and all(
-        row.batch is batch and row.place == index for index, row in enumerate(rows)
+        [row.batch is batch and row.place == index for index, row in enumerate(rows)]
     ):
         return batch
-    return tuple(
-        torch.cat([row.batch[leaf][row.place : row.place + 1] for row in rows]) for leaf in range(len(batch))
-    )
+    parts = [[leaf[row.place : row.place + 1] for leaf in _tensors(row.batch)] for row in rows]
+    return tuple(torch.cat(leaves) for leaves in zip(*parts, strict=True))
+
+
+def _tensors(state: Leaves) -> Tensors:
+    return tuple(map(torch.as_tensor, state))
+
+
+def _arrays(state: Leaves) -> Arrays:
+    return tuple([leaf.numpy() if isinstance(leaf, Tensor) else leaf for leaf in state])
 
 
 _LONGEST = 10
@@ -49,7 +60,7 @@ _MOST = 4
 class RecordedStep:
     """`network.step`, seen as the decoder does, of a network whose weights no longer change.
 
-    The state is the flat tuple of its tensors, each with the batch as its first axis.
+    The state's leaves have the batch as their first axis.
 
     Args:
         network: what is stepped, in evaluation mode, its norms folded.
@@ -59,30 +70,37 @@ class RecordedStep:
     def __init__(self, network: PianoNetwork, *, graph: bool = True) -> None:
         self.network = network
         self._like = network.init_state(1)
-        self.device = next(network.parameters()).device
-        self._frame = Frame.of(network) if graph and self.device.type == "cpu" else None
+        self._device = next(network.parameters()).device
+        self._hop = network.config.hop
+        self._frame = Frame.of(network) if graph and self._device.type == "cpu" else None
         self._recordings: dict[int, Recording] = {}
         self._lock = threading.Lock()
 
-    def init_state(self) -> Tensors:
+    def init_state(self) -> Leaves:
         """State of one stream that has heard nothing."""
         return tuple(leaves(self.network.init_state(1)))
 
-    def __call__(self, audio: Tensor, state: Tensors) -> tuple[Tensor, Tensors]:
-        """Step `(batch, samples)` of whole hops, on the network's device; returns what is seen and the state.
+    def __call__(self, audio: Tensor, state: Leaves) -> tuple[Array, Leaves]:
+        """Step `(batch, samples)` of whole hops; returns what is seen and the state.
 
         What is seen is `(batch, frames, 6, 88)`.
         """
         batch, samples = audio.shape
-        hop = self.network.config.hop
-        if self._frame is not None and samples == hop and batch <= _MOST:
-            return self._frame(audio, state)
-        if samples > _LONGEST * hop:
+        if self._frame is not None and samples == self._hop and batch <= _MOST:
+            found, after = self._frame(audio.numpy(), _arrays(state))
+            return found[:, None], after
+        with torch.inference_mode():
+            told, left = self._on_device(audio.to(self._device), _tensors(state))
+            return told.cpu().numpy(), left
+
+    def _on_device(self, audio: Tensor, state: Tensors) -> tuple[Tensor, Tensors]:
+        samples = audio.shape[1]
+        if samples > _LONGEST * self._hop:
             output, after = self.network.step(audio, with_leaves(self._like, state))
             return seen(output, self.network.config), tuple(leaves(after))
         with self._lock:
             if samples not in self._recordings:
-                example = torch.zeros(2, samples, device=self.device), *leaves(self.network.init_state(2))
+                example = torch.zeros(2, samples, device=self._device), *leaves(self.network.init_state(2))
                 self._recordings[samples] = record(_Flat(self.network, self._like), *example)
         found, *rest = self._recordings[samples](audio, *state)
         return found, tuple(rest)

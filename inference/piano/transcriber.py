@@ -15,9 +15,8 @@ from inference.piano.acoustic import fold_norms
 from inference.piano.config import LOWEST, PITCHES, PianoConfig
 from inference.piano.decode import DecodeSettings, DecodeState, Frame, decode, finish
 from inference.piano.early import EarlyDecoder, EarlyState
-from inference.piano.frame import Tensors
 from inference.piano.network import PianoNetwork
-from inference.piano.recorded import RecordedStep, Row, join
+from inference.piano.recorded import Leaves, RecordedStep, Row, join
 from inference.piano.seen import CHANNELS
 
 _PIECE = 500
@@ -81,7 +80,7 @@ class PianoTranscriber:
         found: list[list[Events]] = [[] for _ in states]
         after = network
         for seen, after in self._pieces(audio, network):  # noqa: B007
-            for row, stream in enumerate(seen.numpy()):
+            for row, stream in enumerate(seen):
                 events, decoders[row] = self._decode(stream, decoders[row])
                 found[row].append(events)
         return [merge(parts) for parts in found], [
@@ -100,7 +99,7 @@ class PianoTranscriber:
     def frames(self, audio: Tensor) -> list[Frame]:
         """What the decoder would see of one stream `(1, samples)` from its start."""
         pieces = self._pieces(audio, self._step.init_state())
-        return [frame for seen, _ in pieces for frame in as_frames(seen[0].numpy())]
+        return [frame for seen, _ in pieces for frame in as_frames(seen[0])]
 
     def _decode(
         self, seen: NDArray[np.float32], state: DecodeState | EarlyState
@@ -110,13 +109,12 @@ class PianoTranscriber:
         assert self._early is not None
         return self._early.decode(as_frames(seen[:, :CHANNELS]), as_frames(seen[:, CHANNELS:]), state)
 
-    def _pieces(self, audio: Tensor, state: Tensors) -> Iterator[tuple[Tensor, Tensors]]:
-        longest = _PIECE * self.hop
-        for begin in range(0, audio.shape[1], longest):
-            with torch.inference_mode():
-                piece = audio[:, begin : begin + longest].to(self._step.device)
-                seen, state = self._step(piece, state)
-            yield seen.cpu(), state
+    def _pieces(self, audio: Tensor, state: Leaves) -> Iterator[tuple[NDArray[np.float32], Leaves]]:
+        longest, samples = _PIECE * self.hop, audio.shape[1]
+        for begin in range(0, samples, longest):
+            piece = audio if samples <= longest else audio[:, begin : begin + longest]
+            seen, state = self._step(piece, state)
+            yield seen, state
 
 
 def as_frames(channels: NDArray[np.float32]) -> list[Frame]:

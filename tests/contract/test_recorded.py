@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 
@@ -9,10 +10,10 @@ from inference import weights
 from inference.piano import frame as frames
 from inference.piano import write_graphs
 from inference.piano.acoustic import fold_norms
-from inference.piano.config import LIGHT
+from inference.piano.config import LIGHT, PITCHES
 from inference.piano.network import PianoNetwork
 from inference.piano.recorded import RecordedStep, Row, join
-from inference.piano.seen import seen
+from inference.piano.seen import CHANNELS, seen
 from inference.streaming import leaves
 from tests.contract.networks import SMALL, restless
 
@@ -44,8 +45,8 @@ def compared(network, recorded, batch, count, steps=4):
             audio = torch.randn(batch, count * LIGHT.hop) * (step % 5) * 0.1
             output, state = recorded(audio, state)
             expected, expected_state = network.step(audio, expected_state)
-            yield output, seen(expected, LIGHT)
-            yield from zip(state, leaves(expected_state), strict=True)
+            yield torch.as_tensor(output), seen(expected, LIGHT)
+            yield from zip(map(torch.as_tensor, state), leaves(expected_state), strict=True)
 
 
 @pytest.mark.parametrize("count", [1, 2, 12])
@@ -69,7 +70,12 @@ def test_a_frame_in_its_graph_differs_by_rounding(way):
 def test_single_frames_of_few_streams_run_in_a_graph_and_others_do_not(network, monkeypatch):
     recorded = RecordedStep(network)
     ran = []
-    monkeypatch.setattr(frames.Frame, "__call__", lambda self, audio, state: ran.append(audio.shape))
+
+    def call(self, audio, state):
+        ran.append(audio.shape)
+        return np.zeros((len(audio), CHANNELS, PITCHES), np.float32), state
+
+    monkeypatch.setattr(frames.Frame, "__call__", call)
     with torch.inference_mode():
         for batch, count in ((1, 1), (4, 1), (5, 1), (1, 2)):
             recorded(torch.zeros(batch, count * LIGHT.hop), tuple(leaves(network.init_state(batch))))
