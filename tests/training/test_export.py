@@ -13,6 +13,7 @@ from inference.piano import load
 from inference.piano.config import CONFIGS
 from inference.piano.decode import DecodeSettings, Frame
 from inference.piano.export import LATE, ONSETS, choose, export
+from inference.piano.verdict import EVIDENCE
 from inference.training.corpus import RATE
 from tests.contract.networks import SMALL, restless
 
@@ -58,18 +59,30 @@ def test_every_delay_is_calibrated_and_can_be_asked_for(exported, small):
         load(str(out), decision_ms=1)
 
 
-def test_a_higher_threshold_may_cost_a_little():
+def heard():
     """Played 100 notes, of which one is fainter than the others, and one overtone that is fainter still."""
     onset = np.zeros((520, 88), np.float32)
     onset[12:507:5, 40] = 0.9
     onset[512, 40], onset[12, 70] = 0.62, 0.52
     still = np.zeros(88, np.float32)
     frames = [Frame(row, np.ones(88, np.float32), still + 0.5, still, still, 0.0) for row in onset]
-    settings = DecodeSettings(hop=320, delay=1440, late=1.0)
     time = ((np.flatnonzero(onset[:, 40]) + 1) * 320 - 1440) / RATE
-    played = np.stack([time, time + 0.05, np.full(len(time), 61.0), np.full(len(time), 64.0)], 1)
-    found = choose(settings, [(played, frames)])
+    return np.stack([time, time + 0.05, np.full(len(time), 61.0), np.full(len(time), 64.0)], 1), frames
+
+
+def test_a_higher_threshold_may_cost_a_little():
+    found = choose(DecodeSettings(hop=320, delay=1440, late=1.0), [heard()])
     assert found.onset == 0.6 and found.onset_f1 == 1.0, "the last that hears all of these and nothing else"
+
+
+@pytest.mark.parametrize(("certain", "kept"), [(0.0, True), (-9.0, False)])
+def test_a_verdict_is_kept_unless_peaks_alone_are_better(certain, kept):
+    """One that goes by each peak's own probability, as it is or as if hardly any were a note."""
+    verdict = (1.0, *[0.0] * (EVIDENCE - 1), certain)
+    settings = DecodeSettings(hop=320, delay=1440, late=1.0, verdict=verdict)
+    found = choose(settings, [heard()])
+    assert found.verdict == (verdict if kept else ())
+    assert found.onset_f1 > 0.99
 
 
 def test_the_mean_with_other_weights(exported, tmp_path, capsys):
