@@ -44,7 +44,7 @@ ONSETS = (0.15, 0.2, 0.3, 0.4, 0.45, 0.5, 0.55, 0.6, 0.65)
 LATE = ((0.7, 0.2), (0.8, 0.05), (0.8, 0.25), (0.9, 0.1), (0.9, 0.25), (1.0, 0.1))
 """Pairs of how surely a key must sound, and how much of an onset it needs."""
 NEARLY = 0.001
-"""F1 that a higher threshold may cost, or a verdict. A note too much disturbs more than one that is missing."""
+"""F1 that a higher threshold may cost, or a verdict. A note too much disturbs more than a missing one."""
 ENDED = 0.65
 """Of `DecodeSettings`, its `offset`; not searched for. What rooms and dampers of real pianos do to ends is
 more than is heard in these recordings, for which a search would choose .5 to .6."""
