@@ -91,6 +91,23 @@ def test_networks_of_other_shapes_have_no_graph():
     assert frames.Frame.of(network) is None
 
 
+def test_streams_go_from_a_graph_to_a_batch_without_one_and_back(network):
+    """As others come and go; what each hears stays what it would hear alone."""
+    recorded = RecordedStep(network)
+    rows = [Row(recorded.init_state(), 0) for _ in range(6)]
+    alone = [network.init_state(1) for _ in rows]
+    generator = torch.Generator().manual_seed(5)
+    for together in ([0], [0, 1, 2, 3, 4, 5], [1], [5, 1], [2, 4, 3, 1, 0], [4]):
+        audio = torch.randn(len(together), LIGHT.hop, generator=generator) * 0.1
+        told, state = recorded(audio, join([rows[place] for place in together]))
+        for row, place in enumerate(together):
+            rows[place] = Row(state, row)
+            with torch.inference_mode():
+                output, alone[place] = network.step(audio[row : row + 1], alone[place])
+            expected = seen(output, LIGHT)[0]
+            torch.testing.assert_close(torch.as_tensor(told[row]), expected, rtol=1e-4, atol=1e-4)
+
+
 @pytest.mark.filterwarnings("ignore")
 def test_graphs_can_be_written_anew(tmp_path, monkeypatch):
     monkeypatch.setattr(weights, "FOLDER", tmp_path)
