@@ -25,6 +25,7 @@ class AugmentConfig:
     equaliser: float = 0.8
     colour: float = 0.5
     thin: float = 0.3
+    reflected: float = 0.4
     room: float = 0.65
     sampled_room: float = 0.7
     distortion: float = 0.12
@@ -55,6 +56,8 @@ class Augment:
                 spectrum[row] *= _colour(spectrum.shape[1], random)
             if random.random() < self.config.thin:
                 spectrum[row] *= _without_bass(spectrum.shape[1], random)
+            if random.random() < self.config.reflected:
+                spectrum[row] *= _reflections(spectrum.shape[1], random)
             if random.random() < self.config.room:
                 spectrum[row] *= torch.fft.rfft(self._room(random), size)
         wet = torch.fft.irfft(spectrum, size)[:, :length]
@@ -119,6 +122,23 @@ def _colour(bins: int, random: Generator) -> Tensor:
     knots = np.linspace(0, octaves[-1] + 0.01, int(random.integers(16, 60)))
     decibels = np.interp(octaves, knots, random.normal(0, random.uniform(1, 5), len(knots)))
     return torch.from_numpy(10 ** (decibels / 20)).float()
+
+
+def _reflections(bins: int, random: Generator) -> Tensor:
+    """What a lid and a floor send to a microphone a few milliseconds later: a comb, with notches.
+
+    Where one lies on the third partial of a key, what is left looks like the octave above: most of what the
+    fourteenth weights told in addition on a Disklavier were such octaves.
+    """
+    frequency = torch.linspace(0, RATE / 2, bins)
+    gain = torch.ones(bins, dtype=torch.complex64)
+    for _ in range(int(random.integers(1, 4))):
+        level = random.choice((-1, 1)) * 10 ** (random.uniform(-14, -1) / 20)
+        dull = level / (1 + (frequency / random.uniform(1500, 8000)) ** 2)
+        gain = gain + torch.polar(
+            dull.abs(), -2 * torch.pi * frequency * random.uniform(2e-4, 6e-3)
+        ) * np.sign(level)
+    return gain / gain.abs().square().mean().sqrt()
 
 
 def _without_bass(bins: int, random: Generator) -> Tensor:

@@ -63,11 +63,31 @@ def test_keys_and_pedal_are_heard_when_they_move():
     assert rms(moves, 1.0, 1.1) > 0 == rms(moves, 0.0, 0.9)
 
 
-def test_a_microphone_colours_what_it_hears_but_moves_nothing():
-    settings = dict(equaliser=0.0, thin=0.0, room=0.0, distortion=0.0, noise=0.0, hum=0.0)
+def through(**config):
+    """A click of the middle of a second, twice, through one of the disturbances alone."""
+    parts = ("equaliser", "colour", "thin", "reflected", "room", "distortion", "noise", "hum", "lossy")
     click = torch.zeros(2, RATE)
     click[:, 8_000] = 0.5
-    coloured = Augment([], AugmentConfig(colour=1.0, **settings))(click, np.random.default_rng(4))
+    return Augment([], AugmentConfig(**{**dict.fromkeys(parts, 0.0), **config}))(
+        click, np.random.default_rng(4)
+    )
+
+
+def test_a_microphone_colours_what_it_hears_but_moves_nothing():
+    coloured = through(colour=1.0)
     power = torch.fft.rfft(coloured).abs()[0, 20:].log10() * 20
     assert 3 < float(power.max() - power.min()) < 60
     assert [int(row.abs().argmax()) for row in coloured] == [8_000, 8_000]
+
+
+def test_reflections_come_within_milliseconds_and_leave_notches():
+    heard = through(reflected=1.0)
+    assert [int(row.abs().argmax()) for row in heard] == [8_000, 8_000], (
+        "what is direct stays first and loudest"
+    )
+    late = heard[:, 8_001 : 8_000 + int(0.0065 * RATE)]
+    assert (late.norm(dim=1) > 0.1 * heard[:, 8_000].abs()).all()
+    elsewhere = heard.norm(dim=1) ** 2 - heard[:, 8_000] ** 2 - late.norm(dim=1) ** 2
+    assert (elsewhere < 0.01 * heard.norm(dim=1) ** 2).all()
+    power = torch.fft.rfft(heard).abs()[:, 20:4_000].log10() * 20
+    assert (power.median(1).values - power.min(1).values > 3).all()
