@@ -127,8 +127,7 @@ def _colour(bins: int, random: Generator) -> Tensor:
 def _reflections(bins: int, random: Generator) -> Tensor:
     """What a lid and a floor send to a microphone a few milliseconds later: a comb, with notches.
 
-    Where one lies on the third partial of a key, what is left looks like the octave above: most of what the
-    fourteenth weights told in addition on a Disklavier were such octaves.
+    Where one lies on the third partial of a key, what is left looks like the octave above.
     """
     frequency = torch.linspace(0, RATE / 2, bins)
     gain = torch.ones(bins, dtype=torch.complex64)
