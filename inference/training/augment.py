@@ -133,10 +133,9 @@ def _reflections(bins: int, random: Generator) -> Tensor:
     gain = torch.ones(bins, dtype=torch.complex64)
     for _ in range(int(random.integers(1, 4))):
         level = random.choice((-1, 1)) * 10 ** (random.uniform(-14, -1) / 20)
-        dull = level / (1 + (frequency / random.uniform(1500, 8000)) ** 2)
-        gain = gain + torch.polar(
-            dull.abs(), -2 * torch.pi * frequency * random.uniform(2e-4, 6e-3)
-        ) * np.sign(level)
+        dull = 1 / (1 + (frequency / random.uniform(1500, 8000)) ** 2)
+        turned = -2 * torch.pi * random.uniform(2e-4, 6e-3) * frequency
+        gain = gain + level * torch.polar(dull, turned)
     return gain / gain.abs().square().mean().sqrt()
 
 
